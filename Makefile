@@ -1,0 +1,36 @@
+# `make demo` and `make test` work on a machine that has only Python 3.11, git and make.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+MYPY_CACHE ?= .mypy_cache
+
+.PHONY: help install demo test lint bench clean
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+install: $(READY)  ## create the environment in .venv
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(READY)  ## simulate a plate, analyse it, score it against the truth
+	$(BIN)/hcs demo build/demo
+
+lint: $(READY)  ## format check, lint, import contracts, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy --cache-dir $(MYPY_CACHE)
+
+test: lint  ## lint, then tests and doctests
+	$(BIN)/pytest -n 2 --dist loadfile
+
+bench: $(READY)  ## ratios of ours to the plain way, also in build/bench.json
+	$(BIN)/python -m pytest -p no:xdist --override-ini addopts= tests/benchmarks -q -s
+
+clean:  ## remove what the other targets made
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,48 @@
+"""``hcs``: the commands, and what their exit codes mean.
+
+0 done, 1 nothing done or bad input, 2 partly done, 64 wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+import typer
+
+from hcs.cli.output import print_error
+from hcs.errors import EXIT_USAGE, HcsError
+
+# one module per group of commands; each has `register(app)`
+_GROUPS: tuple[str, ...] = ()
+
+
+def build_app() -> typer.Typer:
+    """Return the command line with every group registered."""
+    app = typer.Typer(
+        name="hcs",
+        help="Overnight analysis of live-cell high-content screens.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    for group in _GROUPS:
+        import_module(f"hcs.cli.{group}").register(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and leave with its exit code."""
+    try:
+        code = build_app()(arguments, standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except HcsError as error:
+        print_error(error)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        print("hcs: stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(code or 0)

@@ -1,0 +1,45 @@
+"""How commands speak: tables for people, JSON for programs, one line for an error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from hcs.errors import HcsError
+
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON, keys in order."""
+    print(json.dumps(value, indent=1, default=str))
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
+    """Print rows as an aligned table, columns in the order of the first row."""
+    if title:
+        print(title)
+    if not rows:
+        print("  (none)")
+        return
+    cells = [list(rows[0])] + [[_cell(row.get(name)) for name in rows[0]] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(rows[0]))]
+    for line in cells:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def print_error(error: HcsError) -> None:
+    """Print what is wrong and what to do, on standard error."""
+    print(f"hcs: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"     {error.hint}", file=sys.stderr)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,75 @@
+"""What can go wrong, one kind each: what it means, and the exit code it ends a command with.
+
+An error's text says what, with which numbers. Its ``hint`` says what to do. The core rooms know
+arrays only; ``hcs.run`` adds the well and the field, once.
+"""
+
+from __future__ import annotations
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_PARTIAL = 2
+EXIT_USAGE = 64
+
+
+class HcsError(Exception):
+    """An error that a user can act upon.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, naming the file, well or field, with numbers.
+    hint : str
+        What to do about it; empty when the message says so already.
+
+    Examples
+    --------
+    >>> error = HcsError("well B/03 has 1 frame", hint="SSL needs two")
+    >>> print(error)
+    well B/03 has 1 frame (SSL needs two)
+    """
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Return the message with its hint in brackets."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class PlateError(HcsError):
+    """The plate is not one, or not one that we can read; all its problems in one message."""
+
+
+class MissingError(HcsError):
+    """A well, field, channel, label image or table that was asked for is not there."""
+
+
+class CorruptError(HcsError):
+    """Bytes on disk are damaged: truncated, missing or not what their checksum says."""
+
+
+class WriteError(HcsError):
+    """Nothing can be written here: read-only, full, or not on a chunk boundary."""
+
+
+class LockedError(HcsError):
+    """Another run holds the plate, or took it over from this one."""
+
+
+class SettingsError(HcsError):
+    """Settings that are unknown, out of range or contradict each other."""
+
+    exit_code = EXIT_USAGE
+
+
+class FramesError(HcsError):
+    """Frames that cannot be analysed: too few, constant, not finite, or of mixed shapes."""
+
+
+class ImportFilesError(HcsError):
+    """Files of a microscope that do not make a plate; all their problems in one message."""
