@@ -1,0 +1,1 @@
+"""Pictures and pages: data frames and frames in, PNG bytes and HTML text out."""
