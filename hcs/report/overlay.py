@@ -48,9 +48,9 @@ def label_color(label: NDArray[np.integer]) -> NDArray[np.uint8]:
         RGB.
     """
     hue = ((label * _GOLDEN) % 1 * 255).round().astype(np.uint8)
-    wheel = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_HSV)[:, 0, ::-1]
-    color: NDArray[np.uint8] = wheel[hue]
-    return color
+    steps = np.arange(256, dtype=np.uint8)[:, np.newaxis]
+    wheel = cv2.applyColorMap(steps, cv2.COLORMAP_HSV).astype(np.uint8)[:, 0, ::-1]
+    return wheel[hue]
 
 
 def draw_outlines(
