@@ -61,6 +61,10 @@ class LockedError(HcsError):
     """Another run holds the plate, or took it over from this one."""
 
 
+class WorkerError(HcsError):
+    """Workers that are not there, lack what a step needs, take too long, or die each time."""
+
+
 class SettingsError(HcsError):
     """Settings that are unknown, out of range or contradict each other."""
 
