@@ -6,7 +6,7 @@ temporary file, and nothing to flush.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -78,10 +78,15 @@ class S3Storage(Storage):
         """Tell whether a key lies below the root: S3 has no symbolic links."""
         return bool(check_key(key))
 
-    def write(self, key: str, content: bytes) -> None:
+    def write(
+        self, key: str, content: bytes, *, last_check: Callable[[], None] | None = None
+    ) -> None:
         """Write or replace a file, whole or not at all; on return it is durable."""
+        path = self._path(key)
+        if last_check:
+            last_check()
         with write_errors(f"{self.url}/{key}"), _connection_errors(self.url):
-            self._files.pipe_file(self._path(key), content)
+            self._files.pipe_file(path, content)
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a file if there is none: True for exactly one of several that try at once."""

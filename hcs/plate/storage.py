@@ -142,8 +142,8 @@ class Storage(ABC):
 
     @property
     def name(self) -> str:
-        """Last part of the URL, without ``.zarr``."""
-        return PurePosixPath(self.url).name.removesuffix(".zarr")
+        """Last part of the URL, without ``.zarr`` or ``.hcs``."""
+        return PurePosixPath(self.url).name.removesuffix(".zarr").removesuffix(".hcs")
 
     def sibling(self, suffix: str) -> Storage:
         """Return the storage beside this one: its name with another ending.
@@ -172,8 +172,13 @@ class Storage(ABC):
         """Tell whether a key, all symbolic links followed, lies below the root."""
 
     @abstractmethod
-    def write(self, key: str, content: bytes) -> None:
-        """Write or replace a file, whole or not at all; on return it is on the disk."""
+    def write(
+        self, key: str, content: bytes, *, last_check: Callable[[], None] | None = None
+    ) -> None:
+        """Write or replace a file, whole or not at all; on return it is on the disk.
+
+        `last_check` is called when only the publishing is left; what it raises prevents that.
+        """
 
     @abstractmethod
     def create(self, key: str, content: bytes) -> bool:
@@ -206,6 +211,11 @@ class LocalStorage(Storage):
         """Return the content of a file; FileNotFoundError where there is none."""
         return self._path(key).read_bytes()
 
+    def digest(self, key: str) -> str:
+        """Return the `content_digest` of a file, read piece by piece: a shard can be large."""
+        with self._path(key).open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}:{file.tell()}"
+
     def exists(self, key: str) -> bool:
         """Tell whether a file has this key."""
         return self._path(key).is_file()
@@ -214,9 +224,17 @@ class LocalStorage(Storage):
         """Tell whether a key, all symbolic links followed, lies below the root."""
         return self._path(key).resolve().is_relative_to(Path(self.url).resolve())
 
-    def write(self, key: str, content: bytes) -> None:
+    def write(
+        self, key: str, content: bytes, *, last_check: Callable[[], None] | None = None
+    ) -> None:
         """Write or replace a file, whole or not at all; on return it is on the disk."""
-        self._write_then(key, content, os.replace)
+
+        def publish(temporary: Path, path: Path) -> None:
+            if last_check:
+                last_check()
+            temporary.replace(path)
+
+        self._write_then(key, content, publish)
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a file if there is none: True for exactly one of several that try at once."""

@@ -1,0 +1,191 @@
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from hcs.errors import LockedError
+from hcs.plate import lock
+from hcs.plate.lock import Lock, acquire, check_token
+from hcs.plate.storage import Storage
+
+BEAT_S = 0.1
+STALE_S = 0.5
+
+
+@pytest.fixture
+def companion(root_url: str) -> Storage:
+    return Storage.open(f"{root_url}/demo.hcs")
+
+
+def take(companion: Storage) -> Lock:
+    return acquire(companion, heartbeat_s=BEAT_S, stale_s=STALE_S)
+
+
+# holds the lock, says its token, waits for a line, then says whether the token is still good
+_HOLDER = """
+import sys
+from hcs.errors import LockedError
+from hcs.plate.lock import acquire
+from hcs.plate.storage import Storage
+try:
+    lock = acquire(Storage.open(sys.argv[1]), heartbeat_s=0.1, stale_s=0.5)
+except LockedError as error:
+    sys.exit(f"refused: {error}")
+print(lock.token, flush=True)
+sys.stdin.readline()
+try:
+    lock.check()
+    print("held", flush=True)
+except LockedError as error:
+    print(error, flush=True)
+sys.stdin.readline()
+lock.release()
+"""
+
+Start = Callable[[], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(companion: Storage) -> Iterator[Start]:
+    processes = []
+
+    def run() -> "subprocess.Popen[str]":
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = [sys.executable, "-c", _HOLDER, companion.url]
+        processes.append(subprocess.Popen(command, text=True, **pipes))
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_one_run_at_a_time_and_tokens_grow(companion: Storage) -> None:
+    for token in (1, 2, 3):
+        with take(companion) as held:
+            assert held.token == token
+            held.check()
+            with pytest.raises(LockedError, match=rf"demo is locked by .*process {os.getpid()}\)"):
+                take(companion)
+        with pytest.raises(LockedError, match=f"no longer held by token {token} .its run has end"):
+            check_token(companion, token)
+    assert list(companion.sizes("lock")) == ["lock/00000003.json"]
+
+
+def test_the_error_names_holder_host_and_time(companion: Storage) -> None:
+    with take(companion), pytest.raises(LockedError) as caught:
+        take(companion)
+    for words in (f"on {os.uname().nodename}", "since 20", "UTC", "wait until it has finished"):
+        assert words in str(caught.value)
+
+
+def test_the_lock_is_released_when_the_run_fails(companion: Storage) -> None:
+    with pytest.raises(ZeroDivisionError), take(companion):
+        raise ZeroDivisionError
+    take(companion).release()
+
+
+def test_a_heart_that_beats_keeps_the_lock(companion: Storage) -> None:
+    with take(companion) as held:
+        before = companion.read("lock/00000001.json")
+        time.sleep(STALE_S * 2)
+        assert companion.read("lock/00000001.json") != before
+        held.check()
+
+
+def test_a_claim_that_is_taken_away_is_noticed(companion: Storage) -> None:
+    with take(companion) as held:
+        companion.delete("lock")
+        with pytest.raises(LockedError, match="no longer held by token 1"):
+            held.check()
+
+
+def test_a_damaged_claim_is_taken_over_when_it_is_stale(
+    companion: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lock, "_UNKNOWN", lock.Claim("an unknown process", "", "", "", BEAT_S))
+    companion.write("lock/00000007.json", b"{")
+    with caplog.at_level(logging.WARNING), take(companion) as held:
+        assert held.token == 8
+    assert "took over plate demo from an unknown process, which is dead" in caplog.text
+
+
+def test_a_number_that_was_swept_free_is_not_taken_for_the_highest(
+    companion: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with take(companion) as first:
+        pass
+    # between our look and our claim, others came and went: 2 is gone, 3 is held
+    seen = iter([first.token, 3])
+    monkeypatch.setattr(lock, "_highest", lambda companion: next(seen))
+    companion.write("lock/00000003.json", b"{}")
+    with pytest.raises(LockedError, match="locked by an unknown process"):
+        take(companion)
+    assert "lock/00000002.json" not in companion.sizes("lock")
+
+
+@pytest.mark.integration
+def test_of_many_processes_exactly_one_wins(companion: Storage, start: Start) -> None:
+    processes = [start() for _ in range(4)]
+    tokens = []
+    for process in processes:
+        assert process.stdout
+        tokens.append(process.stdout.readline().strip())
+        if not tokens[-1]:
+            assert process.stderr
+            assert "refused: plate demo is locked by" in process.stderr.read()
+    assert sorted(tokens) == ["", "", "", "1"]
+
+
+@pytest.mark.integration
+def test_a_killed_holder_is_taken_over_at_once(companion: Storage, start: Start) -> None:
+    process = start()
+    assert process.stdout
+    assert process.stdout.readline() == "1\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    began = time.monotonic()
+    with acquire(companion, heartbeat_s=BEAT_S, stale_s=600) as held:
+        assert held.token == 2
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.integration
+def test_a_killed_holder_elsewhere_is_taken_over_when_stale(
+    companion: Storage, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = start()
+    assert process.stdout
+    assert process.stdout.readline() == "1\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    monkeypatch.setattr(lock, "_process_name", lambda pid: "")
+    began = time.monotonic()
+    with take(companion) as held:
+        assert held.token == 2
+    assert time.monotonic() - began >= STALE_S
+
+
+@pytest.mark.integration
+def test_a_stopped_holder_wakes_up_and_finds_itself_out(companion: Storage, start: Start) -> None:
+    process = start()
+    assert process.stdout
+    assert process.stdin
+    assert process.stdout.readline() == "1\n"
+    process.send_signal(signal.SIGSTOP)
+    with take(companion) as held:
+        assert held.token == 2
+        process.send_signal(signal.SIGCONT)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert "plate demo was taken over by" in process.stdout.readline()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.wait(10) == 0
+        held.check()
