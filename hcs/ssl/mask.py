@@ -52,19 +52,30 @@ def keep_large(mask: Mask, min_area_px: float) -> Mask:
     return keep[labels] if n > 1 else np.zeros_like(mask)
 
 
-def fill_holes(mask: Mask) -> Mask:
-    """Fill the background that is not 4-connected to the border (A1.2).
+def fill_holes(mask: Mask, max_area_px: float = np.inf) -> Mask:
+    """Fill the background that is not 4-connected to the border, up to a size (A1.2).
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (y, x)
+    max_area_px : float
+        Larger holes stay: in a dense field they are free ground between cells (ours).
 
     Examples
     --------
     >>> ring = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], bool)
     >>> bool(fill_holes(ring)[1, 1]), bool(fill_holes(ring)[0, 0])
     (True, False)
+    >>> bool(fill_holes(ring, max_area_px=0)[1, 1])
+    False
     """
-    outside = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
-    outside[1:-1, 1:-1] = mask.view(np.uint8)
-    cv2.floodFill(outside, None, (0, 0), 2, flags=4)
-    return np.asarray(outside[1:-1, 1:-1] != 2)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).view(np.uint8), connectivity=4)
+    left, top, width, height = (stats[:, column] for column in range(4))
+    inside = (left > 0) & (top > 0)
+    inside &= (left + width < mask.shape[1]) & (top + height < mask.shape[0])
+    fill = inside & (stats[:, cv2.CC_STAT_AREA] <= max_area_px)
+    fill[0] = True  # the mask itself
+    return np.asarray(fill[labels])
 
 
 def close(mask: Mask, radius_px: int) -> Mask:

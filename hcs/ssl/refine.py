@@ -25,13 +25,15 @@ _SMALLEST_PX = 16
 _CLOSE_PX = 2
 
 
-def refine(mask: Mask, frame: NDArray[np.uint8]) -> Mask:
+def refine(mask: Mask, frame: NDArray[np.uint8], max_hole_px: float) -> Mask:
     """Return the mask with its boundary moved to where the grey levels change sides.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (y, x)
     frame : ndarray of uint8, shape (y, x)
+    max_hole_px : float
+        Holes up to this area are filled at the end.
     """
     if not mask.any():
         return mask
@@ -40,7 +42,7 @@ def refine(mask: Mask, frame: NDArray[np.uint8]) -> Mask:
     odds = boundary_odds(frame, inside, ~wide)
     refined = inside | (wide & (odds > 0))
     refined = keep_large(refined, _SMALLEST_PX)
-    return fill_holes(close(refined, _CLOSE_PX))
+    return fill_holes(close(refined, _CLOSE_PX), max_hole_px)
 
 
 def core(mask: Mask) -> Mask:

@@ -187,8 +187,9 @@ def segment_frame(
         nothing = np.zeros(images.frame.shape, bool)
         return FrameMask(nothing, nothing.astype(np.float32), moved)
     odds = naive_bayes.log_odds(images.features, decision.model)
-    mask = fill_holes(keep_large(odds > 0, decision.min_area_px))
-    mask = refine(mask, images.frame)
+    smallest = decision.min_area_px
+    mask = fill_holes(keep_large(odds > 0, smallest), max_area_px=smallest)
+    mask = refine(mask, images.frame, max_hole_px=smallest)
     if settings.clear_border == "clear":
         mask = clear_border(mask)
     return FrameMask(mask, naive_bayes.posterior(odds), moved)
