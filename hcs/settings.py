@@ -1,0 +1,227 @@
+"""Every setting of an analysis in one model: for YAML files, command-line flags and Prefect.
+
+The sciences keep their own settings in their rooms; here they are composed, with what concerns the
+plate and the run. What decides a result enters the fingerprints of the steps (`hcs.run.steps`);
+`RunSettings` decides only how the work is spread and never enters one.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hcs.errors import SettingsError
+from hcs.labels.settings import SplitSettings, TrackSettings
+from hcs.ssl.settings import SslSettings
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CalibrationSettings(_Settings):
+    """What the plate itself does not tell; null keeps what it tells."""
+
+    pixel_size_um: float | None = Field(
+        default=None, gt=0, description="size of a pixel in y and x, micrometer"
+    )
+    interval_s: float | None = Field(
+        default=None, gt=0, description="time from frame to frame, seconds"
+    )
+
+
+class MeasureSettings(_Settings):
+    """What is measured of each object."""
+
+    channels: tuple[str, ...] | None = Field(
+        default=None, description="channels whose intensity is measured; null for all of them"
+    )
+
+
+class RunSettings(_Settings):
+    """How the work is spread; never changes a result."""
+
+    dask: str = Field(
+        default="local",
+        description="local: worker processes on this machine; none: threads of this process; "
+        "else the address of a Dask scheduler",
+    )
+    workers: int | None = Field(
+        default=None, ge=1, description="worker processes or threads; null for one per processor"
+    )
+    memory_per_worker: str | None = Field(
+        default=None, description="limit of a local worker, as in 4GB; null for an equal share"
+    )
+    wells_in_flight: int | None = Field(
+        default=None, ge=1, description="wells begun and not finished; null for 2 per worker"
+    )
+    attempts: int = Field(
+        default=3,
+        ge=1,
+        description="starts of one piece of work before its well is given up, where a disk, a "
+        "network or a dying worker was the cause; bad input is not tried again",
+    )
+    timeout_s: float | None = Field(
+        default=None, gt=0, description="longest time for one piece of work; null for no limit"
+    )
+    span_frames: int = Field(
+        default=120,
+        ge=1,
+        description="fields with more frames are cut into spans of so many, which run in parallel",
+    )
+    dashboard: int | None = Field(
+        default=None, ge=1, le=65535, description="port of Dask's dashboard, on this machine only"
+    )
+
+    @property
+    def n_workers(self) -> int:
+        """Workers to start on this machine."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+class Settings(_Settings):
+    """Settings of one analysis of one plate.
+
+    Examples
+    --------
+    >>> Settings().methods
+    ('ssl',)
+    >>> Settings.model_validate({"ssl": {"thresholds": "paper"}}).ssl.thresholds
+    'paper'
+    """
+
+    methods: tuple[str, ...] = Field(
+        default=("ssl",),
+        min_length=1,
+        description="how objects are found: ssl, or the name of an installed segmenter "
+        "(entry point group hcs.segmenters)",
+    )
+    channel: str | None = Field(
+        default=None,
+        description="label-free channel; null for the only one, or the one whose name says so "
+        "(phase, bright field, DIC, transmitted light)",
+    )
+    plane: int | Literal["max", "mean"] = Field(
+        default=0, description="plane of a z stack, from 0, or its projection"
+    )
+    wells: tuple[str, ...] = Field(default=(), description="wells as in B/03; empty for all")
+    calibration: CalibrationSettings = Field(
+        default=CalibrationSettings(), description="what the plate itself does not tell"
+    )
+    ssl: SslSettings = Field(
+        default=SslSettings(), description="self-supervised segmentation of label-free frames"
+    )
+    split: SplitSettings = Field(default=SplitSettings(), description="touching objects told apart")
+    track: TrackSettings = Field(default=TrackSettings(), description="objects followed over time")
+    measure: MeasureSettings = Field(
+        default=MeasureSettings(), description="what is measured of each object"
+    )
+    run: RunSettings = Field(
+        default=RunSettings(), description="how the work is spread; never changes a result"
+    )
+
+
+def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """Read settings from a YAML file, then change what the command line says.
+
+    Parameters
+    ----------
+    path : Path or None
+        A YAML mapping; None for the defaults.
+    overrides : sequence of str
+        As in ``"ssl.min_area_px=20"``; the value is read as YAML.
+
+    Raises
+    ------
+    SettingsError
+        Naming every problem at once: unknown keys, wrong values, a file that is not YAML.
+
+    Examples
+    --------
+    >>> load_settings(overrides=["ssl.min_area_px=20", "channel=phase"]).ssl.min_area_px
+    20
+    """
+    values = _read_yaml(path) if path else {}
+    for override in overrides:
+        _change(values, override)
+    return check_settings(values, where=str(path) if path else "settings")
+
+
+def check_settings(values: Mapping[str, Any], where: str = "settings") -> Settings:
+    """Return settings from plain values; SettingsError names every problem."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(detail["loc"], detail["msg"]) for detail in error.errors()]
+        raise SettingsError(
+            f"{where}: " + "; ".join(problems), hint="`hcs settings` lists all of them"
+        ) from error
+
+
+def explain(settings: Settings) -> str:
+    r"""Return settings as YAML, each with its meaning and source in a comment.
+
+    Examples
+    --------
+    >>> print("\n".join(explain(Settings()).splitlines()[:3]))
+    # how objects are found: ssl, or the name of an installed segmenter (entry point group
+    # hcs.segmenters)
+    methods: [ssl]
+    """
+    return "\n".join(_explained(settings, "")) + "\n"
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict | None):
+        raise SettingsError(f"{path} holds a {type(values).__name__}, not `key: value` lines")
+    return values or {}
+
+
+def _change(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    *rooms, key = name.strip().split(".")
+    if not equals or not key:
+        raise SettingsError(f"{override!r} is not key=value", hint="as in ssl.min_area_px=20")
+    for room in rooms:
+        inner = values.setdefault(room, {})
+        if not isinstance(inner, dict):
+            raise SettingsError(f"{override!r}: {room} is {inner!r}, which holds no settings")
+        values = inner
+    values[key] = yaml.safe_load(text)
+
+
+def _problem(location: Sequence[str | int], message: str) -> str:
+    name = ".".join(map(str, location))
+    if message == "Extra inputs are not permitted":
+        return f"{name} is no setting"
+    return f"{name}: {message[0].lower()}{message[1:]}"
+
+
+def _explained(settings: BaseModel, indent: str) -> Iterator[str]:
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        lines = textwrap.wrap(field.description or "", 90 - len(indent))
+        yield from (f"{indent}# {line}" for line in lines)
+        if isinstance(value, BaseModel):
+            yield f"{indent}{name}:"
+            yield from _explained(value, indent + "  ")
+        else:
+            yield f"{indent}{name}: {_as_yaml(value)}"
+
+
+def _as_yaml(value: object) -> str:
+    plain = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(plain, default_flow_style=True, width=10_000)
+    return text.removesuffix("...\n").strip()

@@ -1,0 +1,156 @@
+"""The rules by which work is tried again: the same in threads and in real worker processes."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from hcs.errors import FramesError, WorkerError
+from hcs.plate.storage import Storage
+from hcs.run.attempts import Attempts
+from hcs.run.cluster import Call, CallTimeoutError, Cluster, open_cluster
+from hcs.settings import RunSettings
+
+ERRORS = {"io": OSError("flaky disk"), "input": FramesError("1 frame"), "bug": KeyError("label")}
+
+
+def scripted(folder: str, name: str, script: tuple[str, ...]) -> str:
+    """Do what the script says for this start: an error, "kill", "sleep", or "ok"."""
+    Path(folder).mkdir(exist_ok=True)
+    start = len(list(Path(folder).glob(f"{name}-*")))
+    Path(folder, f"{name}-{start}").touch()
+    act = script[min(start, len(script) - 1)]
+    if act == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if act == "sleep":
+        time.sleep(60)
+    if act != "ok":
+        raise ERRORS[act]
+    return f"{name} ok"
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with open_cluster(RunSettings(dask="local", workers=2, memory_per_worker="1GB")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def threads():
+    with open_cluster(RunSettings(dask="none", workers=2)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["threads", "processes"])
+def cluster(request) -> Cluster:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def attempts(tmp_path) -> Attempts:
+    return Attempts(Storage.open(tmp_path / "plate.hcs"), token=1, limit=3)
+
+
+def call(tmp_path: Path, name: str, *script: str) -> Call:
+    return Call(name, scripted, (str(tmp_path / "starts"), name, script))
+
+
+def starts(tmp_path: Path, name: str) -> int:
+    return len(list((tmp_path / "starts").glob(f"{name}-*")))
+
+
+def test_work_that_succeeds_runs_once(cluster, attempts, tmp_path):
+    assert cluster.run(call(tmp_path, "well", "ok"), attempts) == "well ok"
+    assert starts(tmp_path, "well") == attempts.count("well") == 1
+
+
+def test_a_passing_error_is_tried_again(cluster, attempts, tmp_path):
+    assert cluster.run(call(tmp_path, "well", "io", "io", "ok"), attempts) == "well ok"
+    assert starts(tmp_path, "well") == 3
+
+
+def test_a_passing_error_that_stays_is_raised_after_the_last_attempt(cluster, attempts, tmp_path):
+    with pytest.raises(OSError, match="flaky disk"):
+        cluster.run(call(tmp_path, "well", "io"), attempts)
+    assert starts(tmp_path, "well") == 3
+
+
+@pytest.mark.parametrize(("act", "error"), [("input", FramesError), ("bug", KeyError)])
+def test_bad_input_and_bugs_are_not_tried_again(cluster, attempts, tmp_path, act, error):
+    with pytest.raises(error):
+        cluster.run(call(tmp_path, "well", act), attempts)
+    assert starts(tmp_path, "well") == 1
+
+
+def test_a_resource_that_no_worker_has_is_refused_before_submission(cluster, attempts, tmp_path):
+    asking = Call("well", scripted, (str(tmp_path), "well", ("ok",)), resources={"GPU": 1})
+    with pytest.raises(WorkerError, match=r"no worker offers \{'GPU': 1\}, which well asks for"):
+        cluster.run(asking, attempts)
+    assert attempts.count("well") == 0
+
+
+@pytest.mark.integration
+def test_work_whose_worker_dies_is_started_once_more(processes, attempts, tmp_path):
+    assert processes.run(call(tmp_path, "well", "kill", "ok"), attempts) == "well ok"
+    assert starts(tmp_path, "well") == 2
+
+
+@pytest.mark.integration
+def test_a_poison_well_is_given_up_after_three_workers_and_its_neighbour_is_not_charged(
+    processes, attempts, tmp_path
+):
+    with pytest.raises(WorkerError, match="poison was started 3 times and its worker died"):
+        processes.run(call(tmp_path, "poison", "kill"), attempts)
+    assert starts(tmp_path, "poison") == 3
+    assert processes.run(call(tmp_path, "neighbour", "ok"), attempts) == "neighbour ok"
+    assert attempts.count("neighbour") == 1
+
+
+@pytest.mark.integration
+def test_stuck_work_is_stopped_with_its_worker_and_tried_again(processes, attempts, tmp_path):
+    hurried = Cluster(processes._workers, timeout_s=1.5)
+    assert hurried.run(call(tmp_path, "stuck", "sleep", "ok"), attempts) == "stuck ok"
+    assert starts(tmp_path, "stuck") == 2
+
+
+@pytest.mark.integration
+def test_local_processes_listen_on_this_machine_only(processes):
+    import psutil
+
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = {c.laddr.ip for p in family for c in p.net_connections() if c.status == "LISTEN"}
+    assert listening == {"127.0.0.1"}
+
+
+def test_work_that_takes_too_long_each_time_is_reported(threads, tmp_path):
+    hurried = Cluster(threads._workers, timeout_s=0.05)
+    once = Attempts(Storage.open(tmp_path / "plate.hcs"), token=1, limit=1)
+    slow = Call("slow", time.sleep, (0.5,))
+    with pytest.raises(CallTimeoutError, match=r"slow took longer than 0\.05 s"):
+        hurried.run(slow, once)
+
+
+@pytest.mark.integration
+def test_no_scheduler_at_an_address_is_said(monkeypatch):
+    monkeypatch.setattr("hcs.run.cluster._WORKERS_WITHIN_S", 1)
+    settings = RunSettings(dask="tcp://127.0.0.1:1")
+    with (
+        pytest.raises(WorkerError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:1"),
+        open_cluster(settings),
+    ):
+        pass
+
+
+@pytest.mark.integration
+def test_a_scheduler_without_workers_is_said(monkeypatch):
+    from distributed import LocalCluster
+
+    monkeypatch.setattr("hcs.run.cluster._WORKERS_WITHIN_S", 1)
+    with (
+        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty,
+        pytest.raises(WorkerError, match="has no workers after 1 s"),
+        open_cluster(RunSettings(dask=empty.scheduler_address)),
+    ):
+        pass

@@ -1,0 +1,84 @@
+"""Settings: one model from a file, from flags and from a program."""
+
+import pytest
+import yaml
+
+from hcs.errors import SettingsError
+from hcs.settings import Settings, explain, load_settings
+
+
+def test_what_is_printed_reads_back_as_the_defaults(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text(explain(Settings()))
+    assert load_settings(path) == Settings()
+
+
+def test_every_setting_is_explained():
+    lines = explain(Settings()).splitlines()
+    bare = [
+        line
+        for before, line in zip(["", *lines], lines, strict=False)
+        if not line.strip().startswith("#") and not before.strip().startswith("#")
+    ]
+    assert bare == []
+
+
+def test_a_flag_wins_over_the_file(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("ssl: {min_area_px: 20, em_rounds: 2}\nchannel: phase\n")
+    settings = load_settings(path, ["ssl.min_area_px=30", "wells=[B/03]"])
+    assert (settings.ssl.min_area_px, settings.ssl.em_rounds) == (30, 2)
+    assert (settings.channel, settings.wells) == ("phase", ("B/03",))
+
+
+def test_all_problems_come_in_one_message(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump({"chanel": "phase", "ssl": {"em_rounds": -1, "flow": 1}}))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path)
+    message = caught.value.message
+    assert "chanel is no setting" in message
+    assert "ssl.flow is no setting" in message
+    assert "ssl.em_rounds: input should be greater than or equal to 0" in message
+    assert caught.value.exit_code == 64
+
+
+def test_settings_that_contradict_each_other_are_refused():
+    with pytest.raises(SettingsError, match="goes with thresholds: paper only"):
+        load_settings(overrides=["ssl.flow_reference=black"])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("channel", "'channel' is not key=value"),
+        ("=3", "'=3' is not key=value"),
+    ],
+)
+def test_a_flag_that_is_no_setting_is_refused(override, words):
+    with pytest.raises(SettingsError, match=words):
+        load_settings(overrides=[override])
+
+
+def test_a_flag_that_goes_through_a_value_is_refused():
+    with pytest.raises(SettingsError, match="channel is 'phase', which holds no settings"):
+        load_settings(overrides=["channel=phase", "channel.name=phase"])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[a, b]", "holds a list, not `key: value` lines"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, content, words):
+    path = tmp_path / "settings.yaml"
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=words):
+        load_settings(path)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(SettingsError, match=r"cannot read .*nowhere\.yaml: No such file"):
+        load_settings(tmp_path / "nowhere.yaml")
