@@ -6,7 +6,7 @@ temporary file, and nothing to flush.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -88,6 +88,11 @@ class S3Storage(Storage):
         with write_errors(f"{self.url}/{key}"), _connection_errors(self.url):
             self._files.pipe_file(path, content)
 
+    def write_unflushed(self, files: Mapping[str, bytes]) -> None:
+        """Write or replace files, each whole or not at all, several at once."""
+        with write_errors(self.url), _connection_errors(self.url):
+            self._files.pipe({self._path(key): content for key, content in files.items()})
+
     def create(self, key: str, content: bytes) -> bool:
         """Write a file if there is none: True for exactly one of several that try at once."""
         path = self._path(key)
@@ -116,6 +121,10 @@ class S3Storage(Storage):
 
     def flush(self, keys: Iterable[str]) -> None:
         """Do nothing: a put is durable when it returns."""
+
+    def leftovers(self, folders: Iterable[str]) -> list[str]:
+        """Return nothing: a killed put leaves no file."""
+        return []
 
     def zarr_store(self, *, read_only: bool) -> Store:
         """Return the Zarr store of this prefix."""

@@ -9,18 +9,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
-import shutil
-import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-
-import zarr.storage
 
 from hcs.errors import PlateError, WriteError
 
@@ -29,12 +23,8 @@ if TYPE_CHECKING:
 
 # what temporary files end in, ours as zarr's own: leftovers of a killed writer
 PARTIAL = ".partial"
-# fsync waits for the disk, not for the processor: several at once share one journal commit
-_FLUSH_THREADS = 8
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
-# file systems without hard links (SMB, some FUSE) answer one of these
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 def content_digest(content: bytes | memoryview) -> str:
@@ -132,9 +122,11 @@ class Storage(ABC):
         text = str(url)
         protocol, colon, rest = text.partition("://")
         if not colon or protocol == "file":
+            from hcs.plate.local import LocalStorage
+
             return LocalStorage(str(Path(rest if colon else text).absolute()))
         if protocol == "s3":
-            # here, not at the top: s3fs is an extra, and slow to import
+            # s3fs is an extra
             from hcs.plate.s3 import S3Storage
 
             return S3Storage(f"s3://{rest.strip('/')}")
@@ -181,6 +173,10 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def write_unflushed(self, files: Mapping[str, bytes]) -> None:
+        """Write or replace files, each whole or not at all, in order; `flush` is to follow."""
+
+    @abstractmethod
     def create(self, key: str, content: bytes) -> bool:
         """Write a file if there is none: True for exactly one of several that try at once."""
 
@@ -197,123 +193,9 @@ class Storage(ABC):
         """Return when files that others wrote have reached the disk."""
 
     @abstractmethod
+    def leftovers(self, folders: Iterable[str]) -> list[str]:
+        """Return temporary files of killed writers in folders, given as glob patterns, sorted."""
+
+    @abstractmethod
     def zarr_store(self, *, read_only: bool) -> Store:
         """Return the Zarr store of this root."""
-
-
-class LocalStorage(Storage):
-    """A folder on a disk."""
-
-    def _path(self, key: str) -> Path:
-        return Path(self.url, check_key(key))
-
-    def read(self, key: str) -> bytes:
-        """Return the content of a file; FileNotFoundError where there is none."""
-        return self._path(key).read_bytes()
-
-    def digest(self, key: str) -> str:
-        """Return the `content_digest` of a file, read piece by piece: a shard can be large."""
-        with self._path(key).open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}:{file.tell()}"
-
-    def exists(self, key: str) -> bool:
-        """Tell whether a file has this key."""
-        return self._path(key).is_file()
-
-    def contains(self, key: str) -> bool:
-        """Tell whether a key, all symbolic links followed, lies below the root."""
-        return self._path(key).resolve().is_relative_to(Path(self.url).resolve())
-
-    def write(
-        self, key: str, content: bytes, *, last_check: Callable[[], None] | None = None
-    ) -> None:
-        """Write or replace a file, whole or not at all; on return it is on the disk."""
-
-        def publish(temporary: Path, path: Path) -> None:
-            if last_check:
-                last_check()
-            temporary.replace(path)
-
-        self._write_then(key, content, publish)
-
-    def create(self, key: str, content: bytes) -> bool:
-        """Write a file if there is none: True for exactly one of several that try at once."""
-        try:
-            self._write_then(key, content, _link_new)
-        except WriteError as error:
-            if isinstance(error.__cause__, FileExistsError):
-                return False
-            raise
-        return True
-
-    def _write_then(self, key: str, content: bytes, publish: Callable[[Path, Path], None]) -> None:
-        path = self._path(key)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
-        with write_errors(str(path)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("xb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                publish(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            _flush_to_disk(path.parent)
-
-    def sizes(self, prefix: str = "") -> dict[str, int]:
-        """Return the size in bytes of every file below, by key, sorted."""
-        root = Path(self.url)
-        top = root / check_key(prefix) if prefix else root
-        if top.is_file():
-            return {prefix: top.stat().st_size}
-        found = {}
-        for folder, _, names in os.walk(top):
-            for name in names:
-                path = Path(folder, name)
-                # a temporary file may be renamed away while we look
-                with suppress(FileNotFoundError):
-                    found[path.relative_to(root).as_posix()] = path.stat().st_size
-        return dict(sorted(found.items()))
-
-    def delete(self, prefix: str) -> None:
-        """Delete a file, or a folder with all that is in it; nothing there is fine."""
-        path = self._path(prefix)
-        with write_errors(str(path)):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-
-    def flush(self, keys: Iterable[str]) -> None:
-        """Return when files that others wrote, and their names, have reached the disk."""
-        paths = [self._path(key) for key in keys]
-        folders = sorted({path.parent for path in paths})
-        with write_errors(self.url), ThreadPoolExecutor(_FLUSH_THREADS) as threads:
-            for step in (paths, folders):
-                list(threads.map(_flush_to_disk, step))
-
-    def zarr_store(self, *, read_only: bool) -> Store:
-        """Return the Zarr store of this folder."""
-        return zarr.storage.LocalStore(self.url, read_only=read_only)
-
-
-def _flush_to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _link_new(temporary: Path, path: Path) -> None:
-    try:
-        os.link(temporary, path)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # still one winner, but a reader may meet it half written
-        with path.open("xb") as file:
-            file.write(temporary.read_bytes())
-            file.flush()
-            os.fsync(file.fileno())

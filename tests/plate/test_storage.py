@@ -11,8 +11,9 @@ import pytest
 import zarr
 
 from hcs.errors import PlateError, WriteError
+from hcs.plate.local import LocalStorage
 from hcs.plate.record import RecordingStore
-from hcs.plate.storage import LocalStorage, Storage, content_digest
+from hcs.plate.storage import Storage, content_digest
 
 
 @pytest.fixture

@@ -1,0 +1,256 @@
+"""What is finished, and how we know: fingerprints, manifests and markers.
+
+A step of a well is done when its marker says so, and by nothing else. The marker is written last:
+when every file of the manifest was read back and matched its digest, was flushed to the disk, and
+the run still holds the plate's lock. Chunks are written without flushing, since one flush of all
+of a step's files before its marker costs less than one per chunk and promises the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypeAliasType
+
+from hcs.errors import CorruptError, MissingError
+from hcs.plate.lock import check_token
+from hcs.plate.storage import PARTIAL, check_key
+
+if TYPE_CHECKING:
+    from hcs.plate.open import Plate
+    from hcs.plate.path import WellPath
+    from hcs.plate.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+JSON = TypeAliasType(
+    "JSON", "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+)
+
+# metadata of an array, in Zarr v2 and v3
+_METADATA = (".zarray", "zarr.json")
+# what viewers and people may edit, or what says nothing of the pixels
+_NOT_PIXELS = ("attributes", "consolidated_metadata")
+# files wait for the disk or the network more than for the processor
+_THREADS = 8
+_AT_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Marker:
+    """The record that a step is done.
+
+    Parameters
+    ----------
+    step : str
+        As in ``"ssl"`` or ``"measure-ssl_cells"``.
+    fingerprint : str
+        Of all that the step's result depends on, see `fingerprint`.
+    manifest : mapping of str to str
+        Digest of every file written, by key below the plate's root, as
+        `hcs.plate.storage.content_digest` writes it.
+    record : JSON
+        What else the step wants to remember.
+    token : int
+        Of the lock that it was written under.
+    """
+
+    step: str
+    fingerprint: str
+    manifest: Mapping[str, str]
+    record: JSON = None
+    token: int = 0
+
+
+_marker_reader = TypeAdapter(Marker)
+
+
+def fingerprint(parts: Mapping[str, JSON]) -> str:
+    """Return the SHA-256 of what a result depends on, the order of keys aside.
+
+    Parameters
+    ----------
+    parts : mapping of str to JSON
+        Settings, digests, versions; numbers must be finite.
+
+    Raises
+    ------
+    ValueError
+        A number is NaN or infinite: JSON has no such numbers, and NaN equals nothing.
+
+    Examples
+    --------
+    >>> fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
+    True
+    >>> fingerprint({"a": 1})[:8]
+    '015abd7f'
+    """
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def input_fingerprint(plate: Plate, well: WellPath) -> str:
+    """Return the fingerprint of a well's pixels, from metadata and chunk sizes alone.
+
+    Covers level 0 of each field: shape, dtype, chunks, codecs and the size of every chunk file.
+    Attributes (names, colours, labels, tables) do not count. Chunks that were rewritten with
+    other pixels of exactly the same compressed sizes are not seen.
+
+    Raises
+    ------
+    MissingError
+        A field has no array at its level 0.
+    """
+    fields: dict[str, JSON] = {}
+    for field in plate.well(well).fields:
+        array = f"{field}/{plate.field_image(field).levels[0].path}"
+        sizes = plate.storage.sizes(array)
+        metadata = [name for name in _METADATA if f"{array}/{name}" in sizes]
+        if not metadata:
+            raise MissingError(f"field {field} has no array at {array}")
+        pixels = json.loads(plate.storage.read(f"{array}/{metadata[0]}"))
+        chunks: dict[str, JSON] = {
+            key.removeprefix(f"{array}/"): size
+            for key, size in sizes.items()
+            if not key.endswith((*_METADATA, ".zattrs", PARTIAL))
+        }
+        kept = {name: value for name, value in pixels.items() if name not in _NOT_PIXELS}
+        fields[str(field)] = {"array": kept, "chunks": chunks}
+    return fingerprint(fields)
+
+
+def read_marker(plate: Plate, well: WellPath | None, step: str) -> Marker | None:
+    """Return the marker of a step of a well, or of the plate; None where it is not done.
+
+    A marker that is damaged counts as none, with a warning: the step is done again.
+    """
+    key = _marker_key(well, step)
+    try:
+        content = plate.companion.read(key)
+    except FileNotFoundError:
+        return None
+    try:
+        return _marker_reader.validate_json(content)
+    except ValidationError:
+        logger.warning("marker %s is damaged: step %s is done again", key, step)
+        return None
+
+
+def write_marker(plate: Plate, well: WellPath | None, marker: Marker, lock_token: int) -> None:
+    """Mark a step as done: last of all, and only if it is.
+
+    Parameters
+    ----------
+    plate : Plate
+    well : WellPath or None
+        None for a step of the whole plate.
+    marker : Marker
+    lock_token : int
+        Of the run's lock; it is kept in the marker.
+
+    Raises
+    ------
+    CorruptError
+        A file of the manifest is missing, truncated or not what was written; names them.
+    LockedError
+        Another run holds the plate by now.
+    WriteError
+        The companion cannot be written.
+    """
+    problems = verify(plate, marker.manifest)
+    if problems:
+        more = len(problems) - _AT_MOST_NAMED
+        raise CorruptError(
+            f"step {marker.step} of {well or 'the plate'} is not marked as done: "
+            + "; ".join(problems[:_AT_MOST_NAMED])
+            + (f"; and {more} more" if more > 0 else ""),
+            hint="run again; if it comes back, the disk or the memory is failing",
+        )
+    plate.storage.flush(marker.manifest)
+    content = json.dumps(
+        asdict(replace(marker, token=lock_token)), indent=1, sort_keys=True, allow_nan=False
+    )
+    plate.companion.write(
+        _marker_key(well, marker.step),
+        content.encode(),
+        last_check=lambda: check_token(plate.companion, lock_token),
+    )
+
+
+def remove_marker(plate: Plate, well: WellPath | None, step: str, lock_token: int) -> None:
+    """Take a step's marker away before its files are written anew.
+
+    Otherwise a run killed halfway would leave the old marker beside files of two settings.
+
+    Raises
+    ------
+    LockedError
+        Another run holds the plate by now.
+    """
+    check_token(plate.companion, lock_token)
+    plate.companion.delete(_marker_key(well, step))
+
+
+def verify(plate: Plate, manifest: Mapping[str, str]) -> list[str]:
+    """Read every file of a manifest back and return what is wrong, in the order of the manifest.
+
+    Returns
+    -------
+    list of str
+        A sentence for each file that is missing, truncated or damaged, naming it.
+    """
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = list(threads.map(lambda key: _digest(plate.storage, key), manifest))
+    return [
+        _problem(key, expected, seen)
+        for (key, expected), seen in zip(manifest.items(), found, strict=True)
+        if seen != expected
+    ]
+
+
+def _digest(storage: Storage, key: str) -> str | None:
+    try:
+        return storage.digest(key)
+    except FileNotFoundError:
+        return None
+
+
+def _problem(key: str, expected: str, seen: str | None) -> str:
+    if seen is None:
+        return f"{key} is missing"
+    size, written = seen.rpartition(":")[2], expected.rpartition(":")[2]
+    if size != written:
+        return f"{key} has {size} bytes, {written} were written"
+    return f"{key} is damaged: its {size} bytes are not those that were written"
+
+
+def sweep(plate: Plate) -> list[str]:
+    """Delete what killed runs left behind, and return it; only the lock's holder may do that.
+
+    Temporary files in the folders that we write into (labels, tables, the companion), and the
+    companion's scratch folder. Nothing in the input's images is touched.
+    """
+    swept = []
+    for storage, folders in (
+        (plate.storage, ["*/*/*/labels", "*/*/*/tables", "tables"]),
+        (plate.companion, ["."]),
+    ):
+        for key in storage.leftovers(folders):
+            storage.delete(key)
+            swept.append(f"{storage.url}/{key}")
+    scratch = plate.companion.sizes("scratch")
+    if scratch:
+        plate.companion.delete("scratch")
+        swept += [f"{plate.companion.url}/{key}" for key in scratch]
+    return swept
+
+
+def _marker_key(well: WellPath | None, step: str) -> str:
+    return check_key(f"{well or 'plate'}/{step}.json")
