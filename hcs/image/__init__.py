@@ -1,0 +1,1 @@
+"""Arrays before there are objects: one operation each."""

@@ -1,0 +1,321 @@
+"""Make what holds pixels: plates, wells, field images, label images. No pixel yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import JsonValue
+
+from hcs.errors import MissingError, WriteError
+from hcs.image.pyramid import halved_shape
+from hcs.plate.array import create_array
+from hcs.plate.describe import (
+    image_attributes,
+    label_image_attributes,
+    labels_attributes,
+    plate_attributes,
+    well_attributes,
+)
+from hcs.plate.group import read_attributes, write_group
+from hcs.plate.metadata import AXES, Channel, FieldImage, Level, PlateLayout
+from hcs.plate.multiscale import axis_units
+from hcs.plate.open import Plate, label_key
+from hcs.plate.path import FieldPath
+from hcs.plate.problems import Problems
+from hcs.plate.storage import Storage
+
+# where attributes of ours stand in a group that we made
+OWN = "hcs"
+# viewers of whole plates show the coarsest level of every well
+_COARSEST_PX = 256
+# CONTRACT 3: a chunk is a whole plane, or a square of so many pixels
+_CHUNK_PX = range(512, 1081)
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What a new field image shall be.
+
+    Parameters
+    ----------
+    axes : tuple of str
+        A subset of t c z y x, in that order; y and x always.
+    shape : tuple of int
+        Along `axes`, at full resolution.
+    dtype : str
+        As NumPy prints it.
+    channels : tuple of Channel
+        As many as the ``c`` axis is long; one without it.
+    pixel_size_um, interval_s, z_step_um : float or None
+        None where nobody knows.
+    storage : {"chunked", "sharded"}
+        Sharded: one file holds all chunks of a frame; OME-Zarr 0.5 only.
+    acquisition : int or None
+    """
+
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    channels: tuple[Channel, ...]
+    pixel_size_um: float | None = None
+    interval_s: float | None = None
+    z_step_um: float | None = None
+    storage: Literal["chunked", "sharded"] = "chunked"
+    acquisition: int | None = None
+
+
+def create_plate(url: str | Path, layout: PlateLayout) -> Plate:
+    """Make a plate and its rows; wells come with their first field.
+
+    Raises
+    ------
+    WriteError
+        There is already something.
+    """
+    storage = Storage.open(url)
+    if storage.exists("zarr.json") or storage.exists(".zattrs"):
+        raise WriteError(
+            f"there is already a plate at {storage.url}", hint="give another name, or remove it"
+        )
+    for row in dict.fromkeys(well.row for well in layout.wells):
+        write_group(storage, layout.version, row, {})
+    write_group(storage, layout.version, "", plate_attributes(layout))
+    return Plate(storage, layout)
+
+
+def create_wells(
+    plate: Plate, fields: Iterable[FieldPath], *, acquisition: int | None = None
+) -> None:
+    """List the fields of wells, before several processes write them at once.
+
+    Raises
+    ------
+    MissingError
+        The plate has no such well.
+    """
+    for well, own in groupby(fields, key=lambda field: field.well):
+        if well not in plate.layout.wells:
+            raise MissingError(f"plate {plate.layout.name} has no well {well}")
+        paths = tuple(own)
+        attributes = well_attributes(plate.layout.version, paths, [acquisition] * len(paths))
+        write_group(plate.storage, plate.layout.version, str(well), attributes)
+        for path in paths:
+            plate.forget(path)
+
+
+def create_field_image(plate: Plate, field: FieldPath, spec: ImageSpec) -> None:
+    """Make a field's image group with all its levels, and list it in its well.
+
+    The levels go down to 256 pixels; scales only, the coarse pixel's corner is the fine one's.
+    The well is rewritten only if it does not list the field yet: then nobody else may be
+    writing it (see `create_wells`).
+
+    Raises
+    ------
+    WriteError
+        The field is there already, or the spec contradicts itself or the plate.
+    MissingError
+        The plate has no such well.
+    """
+    _check_spec(plate, field, spec)
+    _list_in_well(plate, field, spec.acquisition)
+    version = plate.layout.version
+    levels = _image_levels(spec)
+    attributes = image_attributes(
+        version, str(field), _units(spec), levels, spec.channels, spec.dtype
+    )
+    write_group(plate.storage, version, str(field), attributes | {OWN: {"chunks": "all"}})
+    _create_arrays(plate, str(field), levels, spec.axes, "image", spec.dtype)
+    plate.forget(field)
+
+
+def _units(spec: ImageSpec) -> dict[str, str | None]:
+    micrometer = "micrometer" if spec.pixel_size_um else None
+    units = {
+        "t": "second" if spec.interval_s else None,
+        "z": "micrometer" if spec.z_step_um else None,
+        "y": micrometer,
+        "x": micrometer,
+    }
+    return {axis: units.get(axis) for axis in spec.axes}
+
+
+def create_label_image(
+    plate: Plate, field: FieldPath, name: str, provenance: Mapping[str, JsonValue]
+) -> None:
+    """Make a label image without pixels, in place of an older one of the same name.
+
+    It has the levels, scales and translations of the field's image, uint32, no ``c``; along
+    ``z`` it has one plane.
+
+    Parameters
+    ----------
+    plate : Plate
+    field : FieldPath
+    name : str
+    provenance : mapping
+        What made it, without times; stands in its attributes.
+    """
+    _create_label_image(plate, field, name, {OWN: {"chunks": "all", **provenance}})
+
+
+def create_empty_label_image(plate: Plate, field: FieldPath, name: str, state: str) -> None:
+    """Make a label image that is empty and stays so; its attribute ``state`` says why."""
+    _create_label_image(plate, field, name, {"state": state, OWN: {"chunks": "none"}})
+
+
+def _create_label_image(
+    plate: Plate, field: FieldPath, name: str, own: Mapping[str, JsonValue]
+) -> None:
+    image = plate.field_image(field)
+    version = plate.layout.version
+    units = axis_units(version, plate.attributes(str(field)))
+    axes = {axis: unit for axis, unit in units.items() if axis != "c"}
+    key = label_key(field, name)
+    levels = _label_levels(image)
+    plate.storage.delete(key)
+    attributes = label_image_attributes(version, name, axes, levels, own)
+    write_group(plate.storage, version, key, attributes)
+    _create_arrays(plate, key, levels, tuple(axes), "labels", "uint32")
+    names = plate.label_names(field)
+    if name not in names:
+        listed = labels_attributes(version, (*names, name))
+        write_group(plate.storage, version, f"{field}/labels", listed)
+    plate.forget(field)
+
+
+def _create_arrays(
+    plate: Plate,
+    key: str,
+    levels: Iterable[Level],
+    axes: tuple[str, ...],
+    kind: Literal["image", "labels"],
+    dtype: str,
+) -> None:
+    store = plate.storage.zarr_store(read_only=False)
+    for level in levels:
+        path = f"{key}/{level.path}"
+        create_array(store, plate.layout.version, path, level, dtype, axes=axes, kind=kind)
+
+
+def _label_levels(image: FieldImage) -> tuple[Level, ...]:
+    keep = [i for i, axis in enumerate(image.axes) if axis != "c"]
+    axes = tuple(image.axes[i] for i in keep)
+    side = chunk_side(image.frame_shape)
+    stored: Literal["chunked", "sharded"] = "sharded" if image.levels[0].shards else "chunked"
+    nested = any("/" in level.path for level in image.levels)
+    return tuple(
+        _stored(
+            str(number) if nested else level.path,
+            {
+                axis: 1 if axis == "z" else level.shape[i]
+                for i, axis in zip(keep, axes, strict=True)
+            },
+            tuple(level.scale[i] for i in keep),
+            tuple(level.translation[i] for i in keep),
+            side,
+            stored,
+        )
+        for number, level in enumerate(image.levels)
+    )
+
+
+def _image_levels(spec: ImageSpec) -> tuple[Level, ...]:
+    lengths = dict(zip(spec.axes, spec.shape, strict=True))
+    side = chunk_side((lengths["y"], lengths["x"]))
+    sizes = {"t": spec.interval_s, "z": spec.z_step_um, "y": spec.pixel_size_um}
+    sizes["x"] = sizes["y"]
+    levels, factor = list[Level](), 1.0
+    while True:
+        scale = tuple(
+            (sizes.get(axis) or 1.0) * (factor if axis in "yx" else 1.0) for axis in spec.axes
+        )
+        none = (0.0,) * len(scale)
+        levels.append(_stored(str(len(levels)), lengths, scale, none, side, spec.storage))
+        if max(lengths["y"], lengths["x"]) <= _COARSEST_PX:
+            return tuple(levels)
+        y, x = halved_shape((lengths["y"], lengths["x"]))
+        lengths, factor = lengths | {"y": y, "x": x}, 2 * factor
+
+
+def _stored(
+    path: str,
+    lengths: Mapping[str, int],
+    scale: tuple[float, ...],
+    translation: tuple[float, ...],
+    side: int,
+    storage: Literal["chunked", "sharded"],
+) -> Level:
+    chunks = {axis: side if axis in "yx" else 1 for axis in lengths}
+    # a shard is a frame with all that belongs to it: one writer, one file
+    shards = {axis: 1 if axis == "t" else -(-n // chunks[axis]) for axis, n in lengths.items()}
+    return Level(
+        path,
+        tuple(lengths.values()),
+        tuple(chunks.values()),
+        tuple(n * chunks[axis] for axis, n in shards.items()) if storage == "sharded" else None,
+        scale,
+        translation,
+    )
+
+
+def chunk_side(frame_shape: tuple[int, int]) -> int:
+    """Return the side of square chunks: a whole plane, or that of 512 to 1080 that pads least.
+
+    Square and the same on every level, never clipped to a coarse level's shape: vizarr shows
+    nothing else.
+
+    Examples
+    --------
+    >>> chunk_side((300, 200)), chunk_side((2160, 2160)), chunk_side((1216, 1920))
+    (300, 1080, 640)
+    """
+    if max(frame_shape) < _CHUNK_PX.start:
+        return max(frame_shape)
+    y, x = frame_shape
+    # of those that pad alike the largest: fewer files
+    return min(_CHUNK_PX, key=lambda side: (-(-y // side) * -(-x // side) * side * side, -side))
+
+
+def _check_spec(plate: Plate, field: FieldPath, spec: ImageSpec) -> None:
+    found = Problems()
+    if spec.axes != tuple(axis for axis in AXES if axis in spec.axes) or {"y", "x"} - {*spec.axes}:
+        found.problem(f"axes {' '.join(spec.axes)} are no subset of t c z y x with y and x")
+    if len(spec.axes) != len(spec.shape):
+        found.problem(f"{len(spec.axes)} axes do not have the shape {spec.shape}")
+    elif min(spec.shape) < 1:
+        found.problem(f"shape {spec.shape} holds no pixel")
+    n_channels = dict(zip(spec.axes, spec.shape, strict=False)).get("c", 1)
+    if len({channel.label for channel in spec.channels}) != n_channels:
+        names = ", ".join(channel.label for channel in spec.channels) or "none"
+        found.problem(f"{n_channels} channels need names that differ, there are: {names}")
+    for name in ("pixel_size_um", "interval_s", "z_step_um"):
+        size = getattr(spec, name)
+        if size is not None and not 0 < size < float("inf"):
+            found.problem(f"{name} is {size}, not a positive number")
+    if np.dtype(spec.dtype).kind not in "uifb":
+        found.problem(f"pixels of type {spec.dtype} are not numbers")
+    if spec.storage == "sharded" and plate.layout.version == "0.4":
+        found.problem("shards need OME-Zarr 0.5")
+    if found.problems:
+        raise WriteError(f"field {field} cannot be made: {'; '.join(found.problems)}")
+
+
+def _list_in_well(plate: Plate, field: FieldPath, acquisition: int | None) -> None:
+    version, path = plate.layout.version, str(field.well)
+    fields, acquisitions = tuple[FieldPath, ...](), tuple[int | None, ...]()
+    if read_attributes(plate.storage, version, path) is not None:
+        well = plate.well(field.well)
+        fields, acquisitions = well.fields, well.acquisitions
+    elif field.well not in plate.layout.wells:
+        raise MissingError(f"plate {plate.layout.name} has no well {field.well}")
+    if field not in fields:
+        attributes = well_attributes(version, (*fields, field), (*acquisitions, acquisition))
+        write_group(plate.storage, version, path, attributes)
+    elif read_attributes(plate.storage, version, str(field)) is not None:
+        raise WriteError(f"field {field} is there already", hint="remove it first")

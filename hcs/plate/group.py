@@ -1,0 +1,112 @@
+"""Zarr groups as the documents they are: attributes by path, in Zarr v2 and v3.
+
+Read and written byte by byte rather than through zarr, which would look for consolidated metadata
+first and rewrite what it does not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import JsonValue
+
+from hcs.errors import PlateError
+from hcs.plate.metadata import Version
+from hcs.plate.storage import Storage
+
+
+def document_key(path: str, name: str) -> str:
+    """Return the key of a metadata document of a node; the root's path is empty.
+
+    Examples
+    --------
+    >>> document_key("B/03", ".zattrs"), document_key("", "zarr.json")
+    ('B/03/.zattrs', 'zarr.json')
+    """
+    return f"{path}/{name}" if path else name
+
+
+def read_document(storage: Storage, key: str) -> dict[str, Any] | None:
+    """Return a JSON document, None where there is none.
+
+    Raises
+    ------
+    PlateError
+        The file is no JSON object.
+    """
+    try:
+        content = storage.read(key)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise PlateError(f"{storage.url}/{key} is damaged: no JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise PlateError(f"{storage.url}/{key} is damaged: no JSON object")
+    return document
+
+
+def write_document(storage: Storage, key: str, document: Mapping[str, JsonValue]) -> None:
+    """Write a JSON document, whole or not at all."""
+    storage.write(key, json.dumps(document, indent=2, allow_nan=False).encode())
+
+
+def read_attributes(storage: Storage, version: Version, path: str) -> dict[str, Any] | None:
+    """Return the attributes of a group, None where there is no group."""
+    if version == "0.4":
+        attributes = read_document(storage, document_key(path, ".zattrs"))
+        if attributes is None and storage.exists(document_key(path, ".zgroup")):
+            return {}
+        return attributes
+    document = read_document(storage, document_key(path, "zarr.json"))
+    return None if document is None else dict(document.get("attributes") or {})
+
+
+def write_group(
+    storage: Storage, version: Version, path: str, attributes: Mapping[str, JsonValue]
+) -> None:
+    """Write a group, or replace the attributes of one and nothing else of it."""
+    if version == "0.4":
+        group_key = document_key(path, ".zgroup")
+        if not storage.exists(group_key):
+            write_document(storage, group_key, {"zarr_format": 2})
+        write_document(storage, document_key(path, ".zattrs"), attributes)
+        return
+    key = document_key(path, "zarr.json")
+    document = read_document(storage, key) or {"zarr_format": 3, "node_type": "group"}
+    write_document(storage, key, document | {"attributes": dict(attributes)})
+
+
+def group_files(version: Version, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the metadata files of a Zarr group, by key below it.
+
+    Examples
+    --------
+    >>> sorted(group_files("0.4", {})), sorted(group_files("0.5", {}))
+    (['.zattrs', '.zgroup'], ['zarr.json'])
+    """
+    documents: dict[str, Mapping[str, Any]]
+    if version == "0.4":
+        documents = {".zgroup": {"zarr_format": 2}, ".zattrs": attributes}
+    else:
+        document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        documents = {"zarr.json": document}
+    return {
+        key: json.dumps(document, indent=2, allow_nan=False).encode()
+        for key, document in documents.items()
+    }
+
+
+def ome_part(version: Version, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a group's attributes that OME-Zarr describes.
+
+    Examples
+    --------
+    >>> ome_part("0.5", {"ome": {"version": "0.5"}, "tables": []})
+    {'version': '0.5'}
+    """
+    part = attributes if version == "0.4" else attributes.get("ome")
+    return dict(part) if isinstance(part, Mapping) else {}
