@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import JsonValue
 
 from hcs.errors import MissingError, WriteError
 from hcs.image.pyramid import halved_shape
@@ -28,6 +27,10 @@ from hcs.plate.open import Plate, label_key
 from hcs.plate.path import FieldPath
 from hcs.plate.problems import Problems
 from hcs.plate.storage import Storage
+
+if TYPE_CHECKING:
+    from hcs.plate.commit import JSON
+
 
 # where attributes of ours stand in a group that we made
 OWN = "hcs"
@@ -146,7 +149,7 @@ def _units(spec: ImageSpec) -> dict[str, str | None]:
 
 
 def create_label_image(
-    plate: Plate, field: FieldPath, name: str, provenance: Mapping[str, JsonValue]
+    plate: Plate, field: FieldPath, name: str, provenance: Mapping[str, JSON]
 ) -> None:
     """Make a label image without pixels, in place of an older one of the same name.
 
@@ -169,9 +172,7 @@ def create_empty_label_image(plate: Plate, field: FieldPath, name: str, state: s
     _create_label_image(plate, field, name, {"state": state, OWN: {"chunks": "none"}})
 
 
-def _create_label_image(
-    plate: Plate, field: FieldPath, name: str, own: Mapping[str, JsonValue]
-) -> None:
+def _create_label_image(plate: Plate, field: FieldPath, name: str, own: Mapping[str, JSON]) -> None:
     image = plate.field_image(field)
     version = plate.layout.version
     units = axis_units(version, plate.attributes(str(field)))

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ome_zarr_models import v04, v05
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel
 
 from hcs.plate.metadata import Channel, Level, PlateLayout, Version
 from hcs.plate.path import FieldPath
 
-Attributes = dict[str, JsonValue]
+if TYPE_CHECKING:
+    from hcs.plate.commit import JSON
+
+    Attributes = dict[str, JSON]
+
+
 _AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 _V04: dict[str, type[BaseModel]] = {
     "plate": v04.hcs.HCSAttrs,
@@ -70,7 +76,7 @@ def well_attributes(
     version: Version, fields: Sequence[FieldPath], acquisitions: Sequence[int | None]
 ) -> Attributes:
     """Return the attributes of a well group."""
-    images: list[JsonValue] = [
+    images: list[JSON] = [
         {"path": field.name}
         if acquisition is None
         else {"path": field.name, "acquisition": acquisition}
@@ -120,7 +126,7 @@ def label_image_attributes(
     name: str,
     axes: Mapping[str, str | None],
     levels: Sequence[Level],
-    own: Mapping[str, JsonValue],
+    own: Mapping[str, JSON],
 ) -> Attributes:
     """Return the attributes of a label image; `own` are ours, outside of what OME-Zarr says."""
     part: Attributes = {
@@ -150,19 +156,19 @@ def _multiscale(
     return _versioned(version, section)
 
 
-def _axis(name: str, unit: str | None) -> JsonValue:
+def _axis(name: str, unit: str | None) -> JSON:
     axis: Attributes = {"name": name, "type": _AXIS_TYPES[name]}
     return axis | {"unit": unit} if unit else axis
 
 
-def _transformations(level: Level) -> list[JsonValue]:
-    scale: JsonValue = {"type": "scale", "scale": list(level.scale)}
+def _transformations(level: Level) -> list[JSON]:
+    scale: JSON = {"type": "scale", "scale": list(level.scale)}
     if not any(level.translation):
         return [scale]
     return [scale, {"type": "translation", "translation": list(level.translation)}]
 
 
-def _channel(channel: Channel, dtype: str) -> JsonValue:
+def _channel(channel: Channel, dtype: str) -> JSON:
     kind = np.dtype(dtype)
     full = (0.0, 1.0) if kind.kind in "fb" else (np.iinfo(kind).min, np.iinfo(kind).max)
     low, high, start, end = channel.window or (*full, *full)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
-
-from pydantic import JsonValue
+from typing import TYPE_CHECKING, Any
 
 from hcs.errors import PlateError
 from hcs.plate.metadata import Version
 from hcs.plate.storage import Storage
+
+if TYPE_CHECKING:
+    from hcs.plate.commit import JSON
 
 
 def document_key(path: str, name: str) -> str:
@@ -49,7 +50,7 @@ def read_document(storage: Storage, key: str) -> dict[str, Any] | None:
     return document
 
 
-def write_document(storage: Storage, key: str, document: Mapping[str, JsonValue]) -> None:
+def write_document(storage: Storage, key: str, document: Mapping[str, JSON]) -> None:
     """Write a JSON document, whole or not at all."""
     storage.write(key, json.dumps(document, indent=2, allow_nan=False).encode())
 
@@ -66,7 +67,7 @@ def read_attributes(storage: Storage, version: Version, path: str) -> dict[str, 
 
 
 def write_group(
-    storage: Storage, version: Version, path: str, attributes: Mapping[str, JsonValue]
+    storage: Storage, version: Version, path: str, attributes: Mapping[str, JSON]
 ) -> None:
     """Write a group, or replace the attributes of one and nothing else of it."""
     if version == "0.4":
