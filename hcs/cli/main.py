@@ -15,7 +15,7 @@ from hcs.cli.output import print_error
 from hcs.errors import EXIT_USAGE, HcsError
 
 # one module per group of commands; each has `register(app)`
-_GROUPS: tuple[str, ...] = ()
+_GROUPS: tuple[str, ...] = ("ingest", "evaluate")
 
 
 def build_app() -> typer.Typer:

@@ -9,7 +9,7 @@ from math import gcd
 from pathlib import Path
 
 from hcs.ingest.ome_tiff import Calibration, TiffFacts
-from hcs.ingest.source import SourceImage
+from hcs.ingest.source import SourceImage, plate_order
 from hcs.plate.path import FieldPath
 
 # of a kind of problem in one field; the count tells the rest
@@ -120,7 +120,7 @@ def calibrations(
 def by_field(images: Iterable[SourceImage]) -> dict[FieldPath, list[SourceImage]]:
     """Return the images of each field, fields and images in the order of the plate."""
     fields = defaultdict[FieldPath, list[SourceImage]](list)
-    for image in sorted(images, key=lambda image: (image.field, image.time)):
+    for image in sorted(images, key=lambda image: (plate_order(image.field), image.time)):
         fields[image.field].append(image)
     return dict(fields)
 

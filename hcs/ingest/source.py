@@ -98,6 +98,18 @@ def natural_key(text: str) -> tuple[tuple[str, int], ...]:
     )
 
 
+def plate_order(field: FieldPath) -> tuple[object, ...]:
+    """Return a sort key that puts fields in the order of the plate: by row, column, field.
+
+    Examples
+    --------
+    >>> sorted(map(FieldPath.parse, ["AA/01/0", "B/10/2", "B/02/10", "B/02/9"]), key=plate_order)[0]
+    FieldPath(well=WellPath(row='B', column='02'), name='9')
+    """
+    well = field.well
+    return len(well.row), well.row, natural_key(well.column), natural_key(field.name)
+
+
 def well_path(row: str, column: str) -> WellPath:
     """Return the well of a row and a column as sources write them.
 

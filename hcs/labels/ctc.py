@@ -55,13 +55,13 @@ def pair(found: Overlaps) -> Pairs:
     """
     shared = found.shared.tocoo()
     covers = 2 * shared.data > found.truth_area[shared.row]
-    rows, columns = shared.row[covers], shared.col[covers]
+    rows, columns, common = shared.row[covers], shared.col[covers], shared.data[covers]
     return Pairs(
         truth=found.truth,
         labels=found.labels,
         matched_truth=found.truth[rows],
         matched_labels=found.labels[columns],
-        iou=found.iou()[rows, columns],
+        iou=common / (found.truth_area[rows] + found.label_area[columns] - common),
     )
 
 

@@ -1,0 +1,85 @@
+"""``hcs evaluate`` and ``hcs export``: label images against a truth, and out of the plate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hcs.cli.output import JsonOption, print_json, print_rows
+
+if TYPE_CHECKING:
+    from hcs.run.evaluate import Evaluation
+    from hcs.run.export import Exported
+
+_TRUTH = (
+    "a truth plate, or a folder of masks: of a data set (<sequence>/masks/gold_full ...), of a "
+    "sequence, or of one kind of masks; files match by the last number of their names"
+)
+_Label = Annotated[str, typer.Option(help="label image")]
+_Plate = Annotated[str, typer.Argument(help="plate, a path or s3:// URL")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("evaluate")(evaluate_command)
+    app.command("export")(export_command)
+
+
+def evaluate_command(
+    plate: _Plate,
+    *,
+    truth: Annotated[str, typer.Option(help=_TRUTH)],
+    label: _Label = "ssl_cells",
+    crop: Annotated[int, typer.Option(min=0, help="px left out on each side")] = 0,
+    output: Annotated[
+        Path | None, typer.Option(help="table of frames, .csv or .parquet; else in <plate>.hcs")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Score label images against a truth, per frame, well and plate."""
+    from hcs.plate.open import open_plate
+    from hcs.run.evaluate import evaluate_plate, write_evaluation
+    from hcs.run.truth import open_truth
+
+    opened = open_plate(plate)
+    scores = evaluate_plate(opened, open_truth(truth, opened, label), label, crop_px=crop)
+    if json:
+        print_json(scores.to_json())
+    else:
+        _print_evaluation(scores)
+    print(f"wrote {write_evaluation(opened, scores, output)}", file=sys.stderr)
+
+
+def export_command(
+    plate: _Plate,
+    *,
+    labels: Annotated[Path, typer.Option(help="folder to write to, a folder per sequence")],
+    label: _Label = "ssl_cells",
+    json: JsonOption = False,
+) -> None:
+    """Write label images as TIFF files, t<number>.tif, with the numbers of the source."""
+    from hcs.plate.open import open_plate
+    from hcs.run.export import export_labels
+
+    done: list[Exported] = []
+    export_labels(open_plate(plate), labels, label, done.append)
+    rows = [
+        {"field": str(one.field), "files": one.n_files, "folder": str(one.folder)} for one in done
+    ]
+    (print_json if json else print_rows)(rows)
+
+
+def _print_evaluation(scores: Evaluation) -> None:
+    from hcs.run.evaluate import rows_of
+
+    shown = ["f1", "precision", "recall", "iou", "mcc", "ap", "ap_50", "ap_75", "seg"]
+    counted = ["n_truth", "n_objects"]
+    place = ["well", "field", "frame", "source_number", "truth"]
+    print_rows(rows_of(scores.frames[[*place, *shown, *counted]]), "frames")
+    print_rows(rows_of(scores.wells[["well", "truth", "n_frames", *shown]]), "wells")
+    print_rows(rows_of(scores.plate[["truth", "n_frames", *shown]]), "plate")
+    if len(scores.tracks):
+        print_rows(rows_of(scores.tracks), "tracks")

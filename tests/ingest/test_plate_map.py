@@ -1,0 +1,50 @@
+import pytest
+
+from hcs.errors import ImportFilesError
+from hcs.ingest.plate_map import read_plate_map
+from hcs.plate.path import FieldPath
+
+FIELDS = [FieldPath.parse(text) for text in ("A/01/0", "A/01/1", "B/12/0")]
+
+
+def test_wells_are_joined_in_the_order_of_the_plate(tmp_path):
+    path = tmp_path / "map.csv"
+    path.write_text("well,drug,concentration\nB12,nocodazole,0.5\nA1,DMSO,0\n")
+    table, warnings = read_plate_map(path, FIELDS)
+    assert table.to_dict("list") == {
+        "row": ["A", "B"],
+        "column": ["01", "12"],
+        "path_in_well": ["0", "0"],
+        "drug": ["DMSO", "nocodazole"],
+        "concentration": [0.0, 0.5],
+    }
+    assert warnings == []
+
+
+def test_row_and_column_serve_too(tmp_path):
+    path = tmp_path / "map.csv"
+    path.write_text("row,column,drug\nA,1,x\nB,12,y\n")
+    assert read_plate_map(path, FIELDS)[0]["drug"].tolist() == ["x", "y"]
+
+
+def test_wells_without_a_line_and_lines_without_a_well_are_warnings(tmp_path):
+    path = tmp_path / "map.csv"
+    path.write_text("well,drug\nA01,x\nH12,y\n")
+    table, warnings = read_plate_map(path, FIELDS)
+    assert table["drug"].isna().tolist() == [False, True]
+    assert warnings == ["the plate map lacks B/12", "the plate map names H/12, not in the plate"]
+
+
+def test_all_bad_lines_are_told_at_once(tmp_path):
+    path = tmp_path / "map.csv"
+    path.write_text("well,drug\nA01,x\nA/01,y\nfirst,z\n")
+    with pytest.raises(ImportFilesError) as error:
+        read_plate_map(path, FIELDS)
+    assert "line 3: A01 is there already; line 4: well 'first' is none" in str(error.value)
+
+
+def test_a_map_without_wells_is_refused(tmp_path):
+    path = tmp_path / "map.csv"
+    path.write_text("drug\nx\n")
+    with pytest.raises(ImportFilesError, match=r"no column 'well', nor 'row' and 'column'"):
+        read_plate_map(path, FIELDS)

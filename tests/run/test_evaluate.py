@@ -1,0 +1,146 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hcs.errors import FramesError, MissingError, SettingsError
+from hcs.run.evaluate import evaluate_plate, score_frame, write_evaluation
+from hcs.run.truth import open_truth
+
+
+@pytest.fixture
+def plate(sequence_plate, put, draw):
+    """One square in every frame of A/01, none in A/02."""
+    put(sequence_plate, "A/01/0", [draw((5, 4, 4, 8))] * 3)
+    put(sequence_plate, "A/02/0", [draw()] * 2)
+    return sequence_plate
+
+
+@pytest.fixture
+def evaluate(plate, tmp_path):
+    def run(**options):
+        truth = open_truth(str(tmp_path / "set"), plate, "ssl_cells")
+        return evaluate_plate(plate, truth, "ssl_cells", **options)
+
+    return run
+
+
+def test_the_truth_itself_is_perfect(draw):
+    labels = draw((1, 4, 4, 6), (2, 14, 14, 6))
+    scores = score_frame(labels, labels, "full")
+    assert [scores[name] for name in ("f1", "iou", "mcc", "ap", "ap_95", "seg")] == [1] * 6
+
+
+def test_nothing_found_is_no_precision_and_no_recall(draw):
+    scores = score_frame(draw(), draw((1, 4, 4, 6)), "full")
+    assert [scores[name] for name in ("f1", "precision", "recall", "ap", "seg")] == [0] * 5
+
+
+def test_both_empty_is_perfect(draw):
+    scores = score_frame(draw(), draw(), "full")
+    assert [scores[name] for name in ("f1", "precision", "recall", "iou", "ap")] == [1] * 5
+    assert math.isnan(scores["seg"])
+
+
+def test_drawn_overlap_gives_the_scores_by_hand(evaluate, write_mask, draw):
+    # truth 8 x 8, half of it covered by the result, half of the result beside it
+    write_mask("s1/masks/gold_full/man_seg021.tif", draw((9, 4, 8, 8)))
+    (row,) = evaluate().frames.to_dict("records")
+    assert (row["well"], row["frame"], row["source_number"], row["truth"]) == ("A01", 1, 21, "full")
+    assert (row["f1"], row["precision"], row["recall"]) == (0.5, 0.5, 0.5)
+    assert row["iou"] == pytest.approx(1 / 3)
+    # not more than half is covered, and the IoU is below 0.5
+    assert (row["seg"], row["ap_50"], row["n_truth"], row["n_objects"]) == (0, 0, 1, 1)
+
+
+def test_partial_truth_is_scored_by_recall_and_seg_alone_and_apart(evaluate, write_mask, draw):
+    write_mask("s1/masks/gold_full/man_seg020.tif", draw((1, 4, 4, 8)))
+    write_mask("s1/masks/gold_partial/man_seg022.tif", draw((1, 4, 4, 4)))
+    scores = evaluate()
+    full, partial = scores.plate.to_dict("records")
+    assert (full["truth"], full["n_frames"], full["f1"]) == ("full", 1, 1)
+    assert (partial["truth"], partial["recall"], partial["seg"]) == ("partial", 1, 0.25)
+    assert math.isnan(partial["f1"])
+    assert math.isnan(partial["precision"])
+
+
+def test_every_frame_has_one_vote(evaluate, write_mask, draw):
+    for time in (20, 21, 22):
+        write_mask(f"s1/masks/gold_full/man_seg{time:03d}.tif", draw((1, 4, 4, 8)))
+    write_mask("s2/masks/gold_full/man_seg005.tif", draw((1, 4, 4, 8)))
+    scores = evaluate()
+    assert scores.wells[["well", "n_frames", "f1"]].values.tolist() == [
+        ["A01", 3, 1.0],
+        ["A02", 1, 0.0],
+    ]
+    assert scores.plate["f1"].tolist() == [0.75]
+
+
+def test_the_rim_is_left_out(evaluate, write_mask, draw):
+    # false only in the outer four pixels
+    write_mask("s1/masks/gold_full/man_seg020.tif", draw((1, 0, 0, 12)))
+    assert evaluate().plate["f1"].item() < 1
+    assert evaluate(crop_px=4).plate["f1"].item() == 1
+
+
+def test_a_rim_wider_than_the_frame_is_refused(evaluate, write_mask, draw):
+    write_mask("s1/masks/gold_full/man_seg020.tif", draw())
+    with pytest.raises(SettingsError, match=r"--crop 12 leaves nothing of \(24, 32\) pixels"):
+        evaluate(crop_px=12)
+
+
+def test_tracks_are_scored_against_markers(plate, evaluate, write_mask, draw, put):
+    for time in (20, 21, 22):
+        path = write_mask(f"s1/masks/tra_markers/man_track{time:03d}.tif", draw((3, 6, 6, 3)))
+    path.with_name("man_track.txt").write_text("3 20 22 0\n")
+    (row,) = evaluate().tracks.to_dict("records")
+    assert (row["well"], row["n_frames"]) == ("A01", 3)
+    assert [row[name] for name in ("tra", "det", "lnk", "link_accuracy")] == [1, 1, 1, 1]
+    # the id changes on the way: every object is found, one of two links is not
+    put(plate, "A/01/0", [draw((5, 4, 4, 8)), draw((5, 4, 4, 8)), draw((6, 4, 4, 8))])
+    (row,) = evaluate().tracks.to_dict("records")
+    assert (row["det"], row["link_accuracy"]) == (1, 0.5)
+
+
+def test_a_truth_of_another_shape_is_named(evaluate, write_mask):
+    write_mask("s1/masks/gold_full/man_seg020.tif", np.zeros((8, 9), np.uint8))
+    with pytest.raises(FramesError, match=r"A/01/0 frame 0: the truth is \(8, 9\) pixels"):
+        evaluate()
+
+
+def test_no_truth_names_the_numbers_that_there_are(evaluate, write_mask, draw):
+    write_mask("s1/masks/gold_full/man_seg099.tif", draw())
+    with pytest.raises(MissingError, match="20 to 22 of A/01/0, 5 to 6 of A/02/0"):
+        evaluate()
+
+
+def test_a_label_image_that_is_not_there_is_named(plate, tmp_path):
+    truth = open_truth(str(tmp_path / "set"), plate, "isl_cells")
+    with pytest.raises(MissingError, match=r"2 of 2 fields have no label image 'isl_cells'.*ssl"):
+        evaluate_plate(plate, truth, "isl_cells")
+
+
+@pytest.fixture
+def scores(evaluate, write_mask, draw):
+    write_mask("s1/masks/gold_full/man_seg020.tif", draw((1, 4, 4, 8)))
+    return evaluate()
+
+
+def test_scores_are_kept_beside_the_plate(plate, scores):
+    write_evaluation(plate, scores, None)
+    kept = json.loads(plate.companion.read("evaluation/ssl_cells.json"))
+    assert kept["plate"][0]["f1"] == 1
+    assert kept == json.loads(json.dumps(scores.to_json()))
+
+
+@pytest.mark.parametrize(("name", "read"), [("s.csv", pd.read_csv), ("s.parquet", pd.read_parquet)])
+def test_the_table_of_frames_is_written_where_it_is_asked_for(plate, scores, tmp_path, name, read):
+    assert write_evaluation(plate, scores, tmp_path / name) == str(tmp_path / name)
+    assert read(tmp_path / name)["f1"].tolist() == [1]
+
+
+def test_other_files_are_refused(plate, scores, tmp_path):
+    with pytest.raises(SettingsError, match=r"s\.xlsx: cannot write that"):
+        write_evaluation(plate, scores, tmp_path / "s.xlsx")
