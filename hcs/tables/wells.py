@@ -1,0 +1,263 @@
+"""Rows per well: its frames over all fields, its summary over time, what went wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+
+from hcs.tables.schema import QUARANTINE, WELL_FRAMES, WELLS
+
+_SECONDS_PER_HOUR = 3600
+_KEY = ["row", "column", "path_in_well"]
+
+
+@dataclass(frozen=True)
+class WellKey:
+    """Which well a row speaks of.
+
+    Parameters
+    ----------
+    row, column : str
+    path_in_well : str
+        Name of the well's first field: ngio finds the well by it.
+    """
+
+    row: str
+    column: str
+    path_in_well: str
+
+    @property
+    def well(self) -> str:
+        """The well as people write it."""
+        return f"{self.row}{self.column}"
+
+
+@dataclass(frozen=True)
+class FieldRecord:
+    """The frames of one field of a well.
+
+    Parameters
+    ----------
+    acquisition : int or None
+        None where the plate names none.
+    frames : DataFrame
+        Of :func:`hcs.tables.fields.field_frames`.
+    """
+
+    acquisition: int | None
+    frames: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class WellRecord:
+    """How far a well came.
+
+    Parameters
+    ----------
+    key : WellKey
+    state : str
+        ``failed`` leaves every number of the well missing.
+    n_frames : int
+        Of its longest field.
+    """
+
+    key: WellKey
+    state: str
+    n_frames: int
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A well that failed or was flagged, and what to do about it."""
+
+    well: str
+    cause: str
+    message: str
+    hint: str
+
+
+def well_frames(key: WellKey, label_image: str, fields: Sequence[FieldRecord]) -> pd.DataFrame:
+    """Return a row per acquisition and frame of a well (:data:`hcs.tables.schema.WELL_FRAMES`).
+
+    Parameters
+    ----------
+    key : WellKey
+    label_image : str
+    fields : sequence of FieldRecord
+        In the order of the well.
+
+    Returns
+    -------
+    DataFrame
+        By acquisition and time; without rows where there is no field.
+    """
+    frames = [one.frames.assign(acquisition=one.acquisition) for one in fields if len(one.frames)]
+    if not frames:
+        return WELL_FRAMES.empty()
+    rows = pd.concat([frame.astype({"acquisition": "Int64"}) for frame in frames])
+    groups = rows.groupby(["acquisition", "time_index"], dropna=False)
+    table = groups.sum(min_count=1, numeric_only=True).drop(columns="t_second")
+    table["t_second"] = groups["t_second"].first()
+    table["confluence"] = table["area_pixel"] / table["field_area_pixel"]
+    table["area_mean"] = table["area"] / table["n_objects"]
+    table["speed_mean"] = table["speed"] / table["n_linked"]
+    table["qc_reason"] = groups["qc_reason"].agg(_join)
+    table["qc_pass"] = table["qc_reason"] == ""
+    table = table.reset_index().assign(**asdict(key), well=key.well, label_image=label_image)
+    return WELL_FRAMES.arrange(table[WELL_FRAMES.names()])
+
+
+def wells(
+    records: Sequence[WellRecord],
+    frames: pd.DataFrame,
+    label_images: Sequence[str],
+    condition: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Return a row per well: its state and its summary over time.
+
+    Parameters
+    ----------
+    records : sequence of WellRecord
+        Every well of the plate, in its order.
+    frames : DataFrame
+        All rows of :func:`well_frames`, of all wells.
+    label_images : sequence of str
+        Each has its columns, with or without rows.
+    condition : DataFrame, optional
+        A row per well: ``row``, ``column``, ``path_in_well`` and what the plate map has.
+
+    Returns
+    -------
+    DataFrame
+        :data:`hcs.tables.schema.WELLS`; growth is the slope of the least-squares line, pooled
+        over acquisitions.
+
+    Raises
+    ------
+    ValueError
+        If the plate map has a column of ours, or a well twice.
+    """
+    done = {record.key.well for record in records if record.state != "failed"}
+    table = pd.DataFrame(
+        [
+            asdict(record.key)
+            | {"well": record.key.well, "state": record.state}
+            | {"n_frames": record.n_frames if record.key.well in done else None}
+            for record in records
+        ],
+        columns=[*_KEY, "well", "state", "n_frames"],
+    )
+    known = frames[frames["well"].isin(done)]
+    for label_image in label_images:
+        of_label = known[known["label_image"] == label_image]
+        summary = pd.DataFrame(
+            [_summary(rows) | {"well": well} for well, rows in of_label.groupby("well")],
+            columns=["well", *_SUMMARY],
+        ).set_index("well")
+        table = table.join(summary.add_suffix(f"-{label_image}"), on="well")
+    return WELLS.arrange(_with_condition(table, condition), label_images)
+
+
+def quarantine(rows: Iterable[Quarantined]) -> pd.DataFrame:
+    """Return the quarantine table (:data:`hcs.tables.schema.QUARANTINE`).
+
+    Examples
+    --------
+    >>> quarantine([Quarantined("B03", "FramesError", "1 frame", "SSL needs two")]).iloc[0].tolist()
+    ['B03', 'FramesError', '1 frame', 'SSL needs two']
+    """
+    return QUARANTINE.arrange(
+        pd.DataFrame([asdict(row) for row in rows], columns=QUARANTINE.names())
+    )
+
+
+def growth_per_hour(frames: pd.DataFrame, column: str) -> float:
+    """Return the slope of log2 of a column over time: doublings per hour.
+
+    Parameters
+    ----------
+    frames : DataFrame
+        ``t_second``, ``acquisition`` and the column; where it is 0 or missing a row does not count.
+    column : str
+
+    Returns
+    -------
+    float
+        Least squares, pooled over acquisitions; NaN without two times.
+
+    Examples
+    --------
+    >>> frames = pd.DataFrame({"t_second": [0, 3600, 7200], "acquisition": 0, "n": [10, 20, 40]})
+    >>> growth_per_hour(frames, "n")
+    1.0
+    """
+    rows = frames[frames[column].notna() & (frames[column] > 0) & frames["t_second"].notna()]
+    hours = rows["t_second"].astype(float) / _SECONDS_PER_HOUR
+    doublings = rows[column].astype(float).map(math.log2)
+    x = hours - hours.groupby(rows["acquisition"], dropna=False).transform("mean")
+    y = doublings - doublings.groupby(rows["acquisition"], dropna=False).transform("mean")
+    spread = float((x**2).sum())
+    return float((x * y).sum()) / spread if spread > 0 else float("nan")
+
+
+def _first(values: pd.Series[float]) -> float:
+    return float(values.iloc[0]) if len(values) else float("nan")
+
+
+def _last(values: pd.Series[float]) -> float:
+    return float(values.iloc[-1]) if len(values) else float("nan")
+
+
+def _weighted(column: str, weight: str) -> Callable[[pd.DataFrame], float]:
+    """Return a function that gives a column's mean, each frame with the weight of another."""
+
+    def mean(rows: pd.DataFrame) -> float:
+        known = rows[rows[column].notna()].astype({column: float, weight: float})
+        total = float(known[weight].sum())
+        return float((known[column] * known[weight]).sum()) / total if total else float("nan")
+
+    return mean
+
+
+# the label-dependent columns of `wells`, from a well's frames in order of time
+_SUMMARY: dict[str, Callable[[pd.DataFrame], float]] = {
+    "n_objects_first": lambda rows: _first(rows["n_objects"].dropna()),
+    "n_objects_last": lambda rows: _last(rows["n_objects"].dropna()),
+    "n_objects_mean": lambda rows: float(rows["n_objects"].astype(float).mean()),
+    "n_tracks": lambda rows: float(rows["n_new"].astype(float).sum(min_count=1)),
+    "n_divisions": lambda rows: float(rows["n_divisions"].astype(float).sum(min_count=1)),
+    "confluence_first": lambda rows: _first(rows["confluence"].dropna()),
+    "confluence_last": lambda rows: _last(rows["confluence"].dropna()),
+    "confluence_mean": lambda rows: float(rows["confluence"].mean()),
+    "growth_count": lambda rows: growth_per_hour(rows, "n_objects"),
+    "growth_confluence": lambda rows: growth_per_hour(rows, "confluence"),
+    "area_mean": _weighted("area_mean", "n_objects"),
+    "speed_mean": _weighted("speed_mean", "n_linked"),
+    "qc_pass_share": lambda rows: float(rows["qc_pass"].mean()),
+}
+
+
+def _summary(rows: pd.DataFrame) -> dict[str, float]:
+    ordered = rows.sort_values(["acquisition", "time_index"])
+    return {name: measure(ordered) for name, measure in _SUMMARY.items()}
+
+
+def _with_condition(table: pd.DataFrame, condition: pd.DataFrame | None) -> pd.DataFrame:
+    if condition is None:
+        return table
+    free = condition.drop(columns="path_in_well")
+    problems = [
+        f"its column {name!r} is one of ours" for name in free if name in table and name not in _KEY
+    ]
+    twice = free.loc[free.duplicated(["row", "column"]), ["row", "column"]].agg("".join, axis=1)
+    problems += [f"well {well} is in it twice" for well in twice]
+    if problems:
+        raise ValueError("plate map: " + "; ".join(problems))
+    return table.merge(free, how="left", on=["row", "column"])
+
+
+def _join(reasons: pd.Series[str]) -> str:
+    return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
