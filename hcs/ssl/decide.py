@@ -6,14 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from hcs.errors import FramesError
 from hcs.ssl.naive_bayes import Model, pool_models
+from hcs.ssl.paper import smallest_object
 from hcs.ssl.settings import SslSettings
 
 Source = Literal["own", "carried", "pooled", "none"]
 
-# [ours] about half of the pairs of an empty field pass the separability test by chance (A5), nearly
-# all pairs of a field with cells do: below two thirds none of a field's pairs is believed
-MIN_SEPARABLE_FRACTION = 2 / 3
+# [ours] chance lets single pairs of an empty field pass as separable, a spoiled frame spoils two
+# pairs of a good one: a field is believed when half of its pairs agree
+MIN_SEPARABLE_FRACTION = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class PairStatistics:
         The same of the temporal change, the mask found against the rest.
     drift_px : tuple of float
         Shift of the frame since its reference, along y and x.
+    moving_area_px : float
+        ``thresholds: paper`` only, see :func:`hcs.ssl.paper.moving_area`.
     accepted : bool
         Whether the pair is separable: its model may be used.
     """
@@ -54,6 +58,7 @@ class PairStatistics:
     separability: tuple[float, ...]
     change_separability: float
     drift_px: tuple[float, float]
+    moving_area_px: float
     accepted: bool
 
 
@@ -64,13 +69,12 @@ class FrameDecision:
     Attributes
     ----------
     model : Model or None
-        None: the mask is empty, for a reason that the flags tell.
+        None: the mask is empty, for a reason that the flags tell; under ``thresholds: paper`` the
+        frame's own pair is trained in pass c, with the minimum area of the first one.
     source : {"own", "carried", "pooled", "none"}
         The frame's own pair, the field's accepted pairs, the plate's, or nowhere.
     min_area_px : int
         Smaller objects are dropped.
-    blur_px : float
-        Sigma of the blur that answers the noise.
     drift_px : tuple of float
         Shift of the frame since its reference, along y and x.
     reference : {"previous", "next"}
@@ -78,7 +82,7 @@ class FrameDecision:
     separable : bool
         Whether the frame's own pair was; a frame that was not is said to be so, never guessed.
     empty : bool
-        The pair is separable, but what it calls cells looks like the field's or plate's background.
+        The pair is separable, but what it calls cells looks like the field's background.
     blank : bool
         The frame has one grey level only.
     """
@@ -86,7 +90,6 @@ class FrameDecision:
     model: Model | None
     source: Source
     min_area_px: int
-    blur_px: float
     drift_px: tuple[float, float]
     reference: Literal["previous", "next"]
     separable: bool
@@ -114,7 +117,7 @@ def decide(
     """Decide for every frame of a field, in order.
 
     A pair that is not separable takes the model of the field's accepted pairs, pooled; a field
-    without an accepted pair that of the plate; failing that, none.
+    that is not believed that of the plate; failing that, none.
 
     Parameters
     ----------
@@ -122,7 +125,16 @@ def decide(
         One per frame: frame k against k - 1, the first against the second.
     pooled : Model or None
         The plate's model; used only where :func:`needs_pool` says so.
+
+    Raises
+    ------
+    FramesError
+        If there are fewer than two.
     """
+    if len(statistics) < 2:
+        raise FramesError(f"{len(statistics)} frame(s) in the series", hint="SSL needs two")
+    if settings.thresholds == "paper":
+        return _decide_paper(statistics)
     believed = _believed(statistics)
     base = pool_models(believed) if believed else pooled
     shared: Source = "carried" if believed else "pooled" if pooled else "none"
@@ -152,18 +164,13 @@ def _believed(statistics: Sequence[PairStatistics]) -> list[Model]:
 def _decide_frame(
     pair: PairStatistics, index: int, base: Model | None, shared: Source, settings: SslSettings
 ) -> FrameDecision:
-    own = shared == "carried" and pair.accepted and not pair.blank
-    model = pair.model if own else base
-    empty = (
-        pair.accepted and base is not None and _empty_ratio(pair, base) < settings.min_empty_ratio
-    )
-    if pair.blank or empty:
-        model = None
+    own = shared == "carried" and pair.accepted
+    empty = own and _empty_ratio(pair.model, base) < settings.min_empty_ratio
+    model = None if pair.blank or empty else pair.model if own else base
     return FrameDecision(
         model=model,
         source="none" if model is None else "own" if own else shared,
         min_area_px=min_area_px(base.typical_area_px if base else 0.0, settings),
-        blur_px=pair.blur_px,
         drift_px=pair.drift_px,
         reference="previous" if index else "next",
         separable=pair.accepted,
@@ -172,9 +179,27 @@ def _decide_frame(
     )
 
 
-def _empty_ratio(pair: PairStatistics, base: Model) -> float:
-    # entropy, the first feature: how far from the background to the cells this pair's cells are
-    span = base.cell_mean[0] - base.background_mean[0]
-    if pair.model is None or span == 0:
+def _empty_ratio(model: Model | None, base: Model | None) -> float:
+    """How far from the background to the cells of the field this pair's cells are, in entropy."""
+    if model is None or base is None:
         return 1.0
-    return (pair.model.cell_mean[0] - base.background_mean[0]) / span
+    background = base.background_mean[0]
+    span = base.cell_mean[0] - background
+    return (model.cell_mean[0] - background) / span if span else 1.0
+
+
+def _decide_paper(statistics: Sequence[PairStatistics]) -> tuple[FrameDecision, ...]:
+    smallest = smallest_object(statistics[1].moving_area_px)
+    return tuple(
+        FrameDecision(
+            model=None,
+            source="own" if index else "none",  # the first mask is blank (A1)
+            min_area_px=smallest,
+            drift_px=pair.drift_px,
+            reference="previous" if index else "next",
+            separable=pair.accepted,
+            empty=False,
+            blank=pair.blank,
+        )
+        for index, pair in enumerate(statistics)
+    )

@@ -72,8 +72,7 @@ def entropy(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
 def gradient(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return ln(1 + mean gradient magnitude of the 7x7 pixels around each one).
 
-    Forward differences (A1.6). The logarithm and the mean because the raw magnitude is too skewed
-    for a Gaussian class (A3.4).
+    The logarithm and the mean because the raw magnitude is too skewed for a Gaussian class (A3.4).
 
     Examples
     --------
@@ -81,16 +80,24 @@ def gradient(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     >>> round(float(gradient(ramp)[15, 15]), 3)
     1.386
     """
-    grey = frame.astype(np.float32)
-    magnitude = np.zeros_like(grey)
-    right = grey[:, 1:] - grey[:, :-1]
-    down = grey[1:, :] - grey[:-1, :]
-    magnitude[:-1, :-1] = cv2.magnitude(right[:-1], down[:, :-1])
-    # the last row and column have one neighbour only
-    magnitude[-1, :-1] = np.abs(right[-1])
-    magnitude[:-1, -1] = np.abs(down[:, -1])
-    mean = cv2.boxFilter(magnitude, cv2.CV_32F, (WINDOW_PX, WINDOW_PX))
-    return np.asarray(cv2.log(mean + 1))
+    mean = cv2.boxFilter(forward_differences(frame), cv2.CV_32F, (WINDOW_PX, WINDOW_PX))
+    return np.asarray(cv2.log(mean + 1), np.float32)
+
+
+def forward_differences(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the gradient magnitude by forward differences, in grey levels per pixel (A1.6).
+
+    The last row and column have one neighbour only, the last pixel none.
+
+    Examples
+    --------
+    >>> forward_differences(np.array([[0, 4], [3, 9]], np.uint8)).tolist()
+    [[5.0, 5.0], [6.0, 0.0]]
+    """
+    grey = np.pad(frame.astype(np.float32), ((0, 1), (0, 1)), mode="edge")
+    right = grey[:-1, 1:] - grey[:-1, :-1]
+    down = grey[1:, :-1] - grey[:-1, :-1]
+    return np.asarray(cv2.magnitude(right, down), np.float32)
 
 
 def contrast(frame: NDArray[np.uint8]) -> NDArray[np.float32]:

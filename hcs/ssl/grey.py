@@ -28,6 +28,9 @@ class GreyRange:
     high: float
 
 
+EIGHT_BIT = GreyRange(0.0, 255.0)
+
+
 def histogram(frame: NDArray[Any]) -> NDArray[np.int64]:
     """Count the pixels of one frame by a 16-bit key that keeps the order of grey values.
 

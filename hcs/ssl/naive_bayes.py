@@ -9,6 +9,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from hcs.ssl.grey import EIGHT_BIT, GreyRange
+
 MIN_VARIANCE = 1e-4  # A3.5
 _GRID = 3  # EM on every third pixel of every third row (A5.6)
 _PRIOR_LIMIT = 0.02  # A5.6
@@ -26,6 +28,9 @@ class Model:
         P(cell), in (0, 1).
     typical_area_px : float
         Area of the objects that it finds, see :func:`hcs.ssl.mask.typical_area`; 0 when unknown.
+    grey : GreyRange
+        The scale on which its features hold. A plate's pooled model brings its own to an empty
+        field, whose own range would stretch noise until it looks like cells.
     """
 
     cell_mean: tuple[float, ...]
@@ -34,6 +39,7 @@ class Model:
     background_variance: tuple[float, ...]
     prior: float
     typical_area_px: float = 0.0
+    grey: GreyRange = EIGHT_BIT
 
 
 def fit(
@@ -113,7 +119,7 @@ def pool_models(models: Sequence[Model]) -> Model:
     """Return one model for pairs that were modelled one by one: every pair has the same weight.
 
     Means and prior are averaged; variances too, with the spread of the means between pairs added.
-    The typical area is the median.
+    Typical area and grey range are the medians.
 
     Examples
     --------
@@ -121,12 +127,16 @@ def pool_models(models: Sequence[Model]) -> Model:
     >>> two = Model((6.0,), (1.0,), (0.0,), (1.0,), 0.3)
     >>> pool_models([one, two])
     Model(cell_mean=(5.0,), cell_variance=(2.0,), background_mean=(0.0,),
-          background_variance=(1.0,), prior=0.4, typical_area_px=0.0)
+          background_variance=(1.0,), prior=0.4, typical_area_px=0.0,
+          grey=GreyRange(low=0.0, high=255.0))
     """
     cell = _pool([m.cell_mean for m in models], [m.cell_variance for m in models])
     background = _pool([m.background_mean for m in models], [m.background_variance for m in models])
     prior = float(np.mean([m.prior for m in models]))
-    return Model(*cell, *background, prior, float(np.median([m.typical_area_px for m in models])))
+    area = float(np.median([m.typical_area_px for m in models]))
+    low = float(np.median([m.grey.low for m in models]))
+    high = float(np.median([m.grey.high for m in models]))
+    return Model(*cell, *background, prior, area, GreyRange(low, high))
 
 
 def _pool(

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs.errors import FramesError
-from hcs.ssl import naive_bayes
+from hcs.ssl import naive_bayes, paper
 from hcs.ssl.change import log_change, temporal_change
 from hcs.ssl.decide import FrameDecision, PairStatistics, decide, needs_pool, pool
-from hcs.ssl.displacement import displacement, drift, moved_by
-from hcs.ssl.features import features
+from hcs.ssl.displacement import displacement
+from hcs.ssl.drift import drift, moved_by
+from hcs.ssl.features import entropy, features
 from hcs.ssl.grey import GreyRange, grey_range, histogram, to_grey
-from hcs.ssl.mask import clear_border, component_areas, fill_holes, keep_large, typical_area
+from hcs.ssl.mask import Mask, clear_border, component_areas, fill_holes, keep_large, typical_area
 from hcs.ssl.naive_bayes import Model
 from hcs.ssl.noise import blur, blur_sigma, noise_level
 from hcs.ssl.refine import refine
@@ -43,8 +44,11 @@ __all__ = [
     "pair_images",
     "pair_statistics",
     "pool",
+    "reference_index",
     "segment_frame",
 ]
+
+_SMALLEST_SIDE_PX = 32  # the windows of features and flow must fit in
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,17 @@ class PairImages:
     Attributes
     ----------
     frame, reference : ndarray of uint8, shape (y, x)
-        On the field's grey scale, blurred as their noise asks.
+        On the grey scale ``grey``, blurred as their noise asks.
+    grey : GreyRange
     noise, blur_px : float
     moved : ndarray of float32, shape (2, y, x)
         Displacement since the reference, drift included, in pixels.
-    features : ndarray of float32, shape (3, y, x)
+    features : ndarray of float32, shape (n, y, x)
     """
 
     frame: NDArray[np.uint8]
     reference: NDArray[np.uint8]
+    grey: GreyRange
     noise: float
     blur_px: float
     moved: NDArray[np.float32]
@@ -88,6 +94,24 @@ class FrameMask:
     displacement: NDArray[np.float32]
 
 
+def reference_index(index: int, n_frames: int) -> int:
+    """Return the frame that a frame is compared with: the one before, of the first the second.
+
+    Raises
+    ------
+    FramesError
+        If there is no second frame.
+
+    Examples
+    --------
+    >>> [reference_index(index, 3) for index in range(3)]
+    [1, 0, 1]
+    """
+    if n_frames < 2:
+        raise FramesError(f"{n_frames} frame(s) in the series", hint="SSL needs two")
+    return index - 1 if index else 1
+
+
 def pair_images(
     frame: NDArray[Any], reference: NDArray[Any], grey: GreyRange, settings: SslSettings
 ) -> PairImages:
@@ -101,15 +125,20 @@ def pair_images(
     Raises
     ------
     FramesError
-        If the two differ in shape.
+        If the two differ in shape or are smaller than 32 pixels.
     """
     if frame.shape != reference.shape:
         raise FramesError(f"frame of shape {frame.shape} against reference of {reference.shape}")
+    if min(frame.shape) < _SMALLEST_SIDE_PX:
+        raise FramesError(f"frame of shape {frame.shape}: {_SMALLEST_SIDE_PX} pixels are the least")
     here, there = to_grey(frame, grey), to_grey(reference, grey)
     noise = noise_level(here, there)
+    if settings.thresholds == "paper":
+        moved = displacement(here, there)
+        return PairImages(here, there, grey, noise, 0.0, moved, paper.paper_features(here))
     sigma = blur_sigma(noise, settings.noise_for_unit_blur, settings.max_blur_px)
     here, there = blur(here, sigma), blur(there, sigma)
-    return PairImages(here, there, noise, sigma, displacement(here, there), features(here))
+    return PairImages(here, there, grey, noise, sigma, displacement(here, there), features(here))
 
 
 def pair_statistics(
@@ -124,7 +153,7 @@ def pair_statistics(
     Parameters
     ----------
     frame, reference : ndarray, shape (y, x)
-        Frame k and k - 1; of the first frame, the second.
+        Frame k and k - 1; of the first frame, the second. See :func:`reference_index`.
     grey : GreyRange
         Of the whole field.
     images : PairImages or None
@@ -132,19 +161,19 @@ def pair_statistics(
     """
     images = images or pair_images(frame, reference, grey, settings)
     shift = drift(images.frame, images.reference, images.moved)
+    if settings.thresholds == "paper":
+        return _paper_statistics(images, shift, settings)
     change = temporal_change(images.frame, moved_by(images.reference, shift))
     moved = images.moved - np.array(shift, np.float32)[:, None, None]
     labels = self_label(change, moved, images.features[0])
     fitted = _fit(images.features, labels, settings)
-    model, changed = _after_em(images.features, fitted, change, settings)
+    model, changed = _after_em(images, fitted, change, settings)
     separated = tuple(
         separability(feature[labels.cell], feature[labels.background])
         for feature in images.features
     )
-    blank = bool(images.frame.min() == images.frame.max())
-    believed = min(float(np.mean(separated)), changed) >= settings.min_separability
     return PairStatistics(
-        blank=blank,
+        blank=_is_blank(images),
         noise=images.noise,
         blur_px=images.blur_px,
         change_threshold=labels.change_threshold,
@@ -156,7 +185,8 @@ def pair_statistics(
         separability=separated,
         change_separability=changed,
         drift_px=shift,
-        accepted=believed and model is not None and not blank,
+        moving_area_px=0.0,
+        accepted=_is_separable(model, separated, changed, settings) and not _is_blank(images),
     )
 
 
@@ -176,23 +206,101 @@ def segment_frame(
     ----------
     frame, reference : ndarray, shape (y, x)
         As in :func:`pair_statistics`.
+    grey : GreyRange
+        Of the whole field; a model of other fields brings its own.
     images : PairImages or None
         :func:`pair_images` of the same pair, if at hand.
     """
-    images = images or pair_images(frame, reference, grey, settings)
+    scale = decision.model.grey if decision.model else grey
+    if images is None or images.grey != scale:
+        images = pair_images(frame, reference, scale, settings)
     forward = 1 if decision.reference == "previous" else -1
     drift_px = np.array(decision.drift_px, np.float32)[:, None, None]
     moved = (images.moved - drift_px) * np.float32(forward)
+    if settings.thresholds == "paper":
+        mask, odds = _paper_mask(images, decision, settings)
+    else:
+        mask, odds = _mask(images, decision, settings)
+    return FrameMask(mask, naive_bayes.posterior(odds), moved)
+
+
+def _mask(
+    images: PairImages, decision: FrameDecision, settings: SslSettings
+) -> tuple[Mask, NDArray[np.float64]]:
     if decision.model is None:
-        nothing = np.zeros(images.frame.shape, bool)
-        return FrameMask(nothing, nothing.astype(np.float32), moved)
+        return _nothing(images)
     odds = naive_bayes.log_odds(images.features, decision.model)
     smallest = decision.min_area_px
     mask = fill_holes(keep_large(odds > 0, smallest), max_area_px=smallest)
     mask = refine(mask, images.frame, max_hole_px=smallest)
-    if settings.clear_border == "clear":
-        mask = clear_border(mask)
-    return FrameMask(mask, naive_bayes.posterior(odds), moved)
+    return (clear_border(mask) if settings.clear_border == "clear" else mask), odds
+
+
+def _paper_mask(
+    images: PairImages, decision: FrameDecision, settings: SslSettings
+) -> tuple[Mask, NDArray[np.float64]]:
+    if decision.source == "none":
+        return _nothing(images)
+    labels = paper.paper_labels(
+        _paper_flow(images, settings),
+        entropy(images.reference),
+        decision.min_area_px,
+        settings.paper_extra_entropy,
+    )
+    prior = 0.5 if settings.prior == "equal" else None
+    model = paper.paper_model(images.features, labels, prior)
+    if model is None:
+        return _nothing(images)
+    odds = naive_bayes.log_odds(images.features, model)
+    return paper.paper_mask(odds, decision.min_area_px), odds
+
+
+def _paper_statistics(
+    images: PairImages, shift: tuple[float, float], settings: SslSettings
+) -> PairStatistics:
+    # the labels need the first pair's minimum area, so this pair is trained in pass c
+    return PairStatistics(
+        blank=_is_blank(images),
+        noise=images.noise,
+        blur_px=0.0,
+        change_threshold=0.0,
+        displacement_threshold=0.0,
+        n_cell=0,
+        n_background=0,
+        fitted=None,
+        model=None,
+        separability=(),
+        change_separability=0.5,
+        drift_px=shift,
+        moving_area_px=paper.moving_area(_paper_flow(images, settings)),
+        accepted=not _is_blank(images),
+    )
+
+
+def _paper_flow(images: PairImages, settings: SslSettings) -> NDArray[np.float32]:
+    black = np.zeros_like(images.reference)
+    start = black if settings.flow_reference == "black" else images.reference
+    return paper.flow_magnitude(images.frame, start)
+
+
+def _nothing(images: PairImages) -> tuple[Mask, NDArray[np.float64]]:
+    # no model, no cells: log-odds of minus infinity are a posterior of 0
+    shape = images.frame.shape
+    return np.zeros(shape, bool), np.full(shape, -np.inf)
+
+
+def _is_blank(images: PairImages) -> bool:
+    return bool(images.frame.min() == images.frame.max())
+
+
+def _is_separable(
+    model: Model | None, separated: tuple[float, ...], changed: float, settings: SslSettings
+) -> bool:
+    if model is None:
+        return False
+    gap = model.cell_mean[0] - model.background_mean[0]  # of the entropy, the first feature
+    least = min(float(np.mean(separated)), changed)
+    return least >= settings.min_separability and gap >= settings.min_entropy_gap
 
 
 def _fit(features: NDArray[np.float32], labels: Labels, settings: SslSettings) -> Model | None:
@@ -205,17 +313,18 @@ def _fit(features: NDArray[np.float32], labels: Labels, settings: SslSettings) -
 
 
 def _after_em(
-    features: NDArray[np.float32],
+    images: PairImages,
     fitted: Model | None,
     change: NDArray[np.uint16],
     settings: SslSettings,
 ) -> tuple[Model | None, float]:
+    """Return the model after EM, and how well the change tells its mask from the rest."""
     if fitted is None:
         return None, 0.5
-    model = naive_bayes.expectation_maximisation(features, fitted, settings.em_rounds)
-    mask = naive_bayes.log_odds(features, model) > 0
+    model = naive_bayes.expectation_maximisation(images.features, fitted, settings.em_rounds)
+    mask = naive_bayes.log_odds(images.features, model) > 0
     n = log_change().size
     inside = np.bincount(change[mask], minlength=n)
     outside = np.bincount(change[~mask], minlength=n)
     area = typical_area(component_areas(mask), settings.min_area_px)
-    return replace(model, typical_area_px=area), roc_area(inside, outside)
+    return replace(model, typical_area_px=area, grey=images.grey), roc_area(inside, outside)

@@ -77,6 +77,13 @@ class SslSettings(BaseModel):
         description="area under the ROC curve below which a pair is called not separable: mean "
         "over features of the two label sets, and temporal change of mask against rest (A5)",
     )
+    min_entropy_gap: float = Field(
+        default=0.5,
+        ge=0,
+        description="and a pair whose cells have less than that many bits of entropy more than "
+        "its background; in quantised background without cells the gap is .35 to .45, in real "
+        "frames with cells .61 to 3.0, with heavy noise added still .77 (ours)",
+    )
     min_empty_ratio: float = Field(
         default=0.65,
         ge=0,
