@@ -6,12 +6,16 @@ temporary file, and nothing to flush.
 
 from __future__ import annotations
 
+import atexit
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import zarr.storage
+from zarr.core.sync import sync
 
 from hcs.errors import PlateError
 from hcs.plate.storage import Storage, check_key, write_errors
@@ -128,5 +132,20 @@ class S3Storage(Storage):
 
     def zarr_store(self, *, read_only: bool) -> Store:
         """Return the Zarr store of this prefix."""
-        files = s3fs.S3FileSystem(use_listings_cache=False, asynchronous=True)
+        files = _files_for_zarr(os.getpid())
         return zarr.storage.FsspecStore(files, path=self._root, read_only=read_only)
+
+
+@cache
+def _files_for_zarr(process: int) -> s3fs.S3FileSystem:
+    """Return the file system that Zarr's event loop uses, one per process."""
+    files = s3fs.S3FileSystem(use_listings_cache=False, asynchronous=True)
+    # s3fs closes only the sessions of its own loop: the others would complain at exit
+    atexit.register(_close_session, files)
+    return files
+
+
+def _close_session(files: s3fs.S3FileSystem) -> None:
+    session = getattr(files, "_s3creator", None)
+    if session:
+        sync(session.__aexit__(None, None, None))

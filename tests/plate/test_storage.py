@@ -156,6 +156,20 @@ def test_a_server_that_does_not_answer() -> None:
     assert "(check AWS_ENDPOINT_URL, " in result.stdout
 
 
+_READS_THROUGH_ZARR = """
+import sys, zarr
+from hcs.plate.storage import Storage
+zarr.open_group(Storage.open(sys.argv[1]).zarr_store(read_only=False), mode="w")
+"""
+
+
+@pytest.mark.integration
+def test_a_process_that_used_s3_ends_without_a_word(s3_bucket: str) -> None:
+    command = [sys.executable, "-c", _READS_THROUGH_ZARR, f"{s3_bucket}/quiet.zarr"]
+    result = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert result.stderr == ""
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [
