@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import zarr.storage
 
-from hcs.plate.storage import PARTIAL, Storage, check_key, write_errors
+from hcs.plate.storage import PARTIAL, Storage, check_key, read_errors, write_errors
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -34,11 +34,14 @@ class LocalStorage(Storage):
 
     def read(self, key: str) -> bytes:
         """Return the content of a file; FileNotFoundError where there is none."""
-        return self._path(key).read_bytes()
+        path = self._path(key)
+        with read_errors(str(path)):
+            return path.read_bytes()
 
     def digest(self, key: str) -> str:
         """Return the `content_digest` of a file, read piece by piece: a shard can be large."""
-        with self._path(key).open("rb") as file:
+        path = self._path(key)
+        with read_errors(str(path)), path.open("rb") as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}:{file.tell()}"
 
     def exists(self, key: str) -> bool:

@@ -18,7 +18,7 @@ import zarr.storage
 from zarr.core.sync import sync
 
 from hcs.errors import PlateError
-from hcs.plate.storage import Storage, check_key, write_errors
+from hcs.plate.storage import Storage, check_key, read_errors, write_errors
 
 try:
     import s3fs
@@ -68,7 +68,7 @@ class S3Storage(Storage):
 
     def read(self, key: str) -> bytes:
         """Return the content of a file; FileNotFoundError where there is none."""
-        with _connection_errors(self.url):
+        with read_errors(f"{self.url}/{key}"), _connection_errors(self.url):
             content: bytes = self._files.cat_file(self._path(key))
         return content
 

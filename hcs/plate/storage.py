@@ -78,6 +78,25 @@ def write_errors(target: str) -> Iterator[None]:
         raise WriteError(f"cannot write {target}: {error.strerror or error}") from error
 
 
+@contextmanager
+def read_errors(target: str) -> Iterator[None]:
+    """Turn the operating system's errors inside the block into one that names the target.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    PlateError
+        It cannot be read: no permission, a bad disk, a lost connection.
+    """
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(errno.ENOENT, "no such file", target) from error
+    except OSError as error:
+        raise PlateError(f"cannot read {target}: {error.strerror or error}") from error
+
+
 def check_key(key: str) -> str:
     """Return a key as it came, if it is one that stays below its root.
 

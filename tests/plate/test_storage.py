@@ -132,6 +132,20 @@ def test_without_s3fs_one_sentence_says_what_to_install() -> None:
     )
 
 
+def test_a_file_below_a_file_is_not_there(storage: Storage) -> None:
+    storage.write("a", b"")
+    with pytest.raises(FileNotFoundError):
+        storage.read("a/b")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "demo.zarr" / "a").mkdir(parents=True)
+    storage = Storage.open(tmp_path / "demo.zarr")
+    for read in (storage.read, storage.digest):
+        with pytest.raises(PlateError, match=r"cannot read .*demo.zarr/a: Is a directory"):
+            read("a")
+
+
 _ON_A_DEAD_SERVER = """
 import s3fs
 from hcs.errors import PlateError
@@ -212,6 +226,7 @@ def test_create_on_a_file_system_without_hard_links(
 _ON_A_SMALL_DISK = """
 import os, subprocess, sys
 from hcs.errors import WriteError
+from hcs.plate.lock import acquire
 from hcs.plate.storage import Storage
 folder = sys.argv[1]
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", folder], check=True)
@@ -220,7 +235,8 @@ storage.write("a", b"kept")
 try: storage.write("b", bytes(1 << 20))
 except WriteError as error: print(error)
 subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
-for change in (lambda: storage.write("a", b""), lambda: storage.delete("a")):
+changes = [lambda: storage.write("a", b""), lambda: storage.delete("a")]
+for change in [*changes, lambda: acquire(storage.sibling(".hcs"))]:
     try: change()
     except WriteError as error: print(error)
 print(storage.sizes())
@@ -238,8 +254,9 @@ def test_a_full_and_a_read_only_disk(tmp_path: Path) -> None:
         pytest.skip("needs user namespaces to mount a small disk")
     command = [*in_own_namespace, sys.executable, "-c", _ON_A_SMALL_DISK, str(tmp_path)]
     result = subprocess.run(command, capture_output=True, check=True, text=True)
-    full, write, delete, sizes = result.stdout.splitlines()
+    full, write, delete, lock, sizes = result.stdout.splitlines()
     assert full.startswith(f"no space left to write {tmp_path}/demo.zarr/b (")
     assert write.startswith(f"cannot write {tmp_path}/demo.zarr/a: it is read-only (")
     assert delete.startswith(f"cannot write {tmp_path}/demo.zarr/a: it is read-only (")
+    assert lock.startswith(f"cannot write {tmp_path}/demo.hcs/lock/00000001.json: it is read-only")
     assert sizes == "{'a': 4}"
