@@ -8,14 +8,13 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-import click
 import typer
 
 from hcs.cli.output import print_error
 from hcs.errors import EXIT_USAGE, HcsError
 
 # one module per group of commands; each has `register(app)`
-_GROUPS: tuple[str, ...] = ("ingest", "evaluate")
+_GROUPS: tuple[str, ...] = ("ingest", "evaluate", "overlay")
 
 
 def build_app() -> typer.Typer:
@@ -36,13 +35,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
     try:
         code = build_app()(arguments, standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
+    except typer.TyperException as error:  # what the parser raises, and nothing else does
+        print_error(HcsError(error.format_message(), hint="see `hcs --help`"))
         sys.exit(EXIT_USAGE)
     except HcsError as error:
         print_error(error)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("hcs: stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
     sys.exit(code or 0)

@@ -1,0 +1,68 @@
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from hcs.cli.main import main
+from hcs.plate.create import create_label_image
+from hcs.plate.open import open_plate
+from hcs.plate.path import FieldPath
+from hcs.plate.write import write_label_frames
+
+FIELD = FieldPath.parse("A/01/0")
+LABELS = np.zeros((2, 20, 30), np.uint32)
+LABELS[:, 4:12, 4:12] = 7
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    return left.value.code
+
+
+@pytest.fixture
+def plate(tmp_path):
+    for time in (5, 6):
+        path = tmp_path / f"set/s1/images/t{time:02d}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(path, np.full((20, 30), time, np.uint8))
+    mask = tmp_path / "set/s1/masks/gold_full/man_seg06.tif"
+    mask.parent.mkdir(parents=True)
+    tifffile.imwrite(mask, LABELS[0])
+    url = tmp_path / "p.zarr"
+    pattern = ["--pattern", "{sequence}/images/t{time}.tif", "--processes", "1"]
+    assert run("import", tmp_path / "set", url, *pattern) == 0
+    create_label_image(open_plate(url), FIELD, "ssl_cells", {})
+    write_label_frames(open_plate(url), FIELD, "ssl_cells", 0, LABELS)
+    return url
+
+
+def test_scores_are_printed_per_frame_well_and_plate(plate, tmp_path, capsys):
+    capsys.readouterr()
+    assert run("evaluate", plate, "--truth", tmp_path / "set", "--crop", "2") == 0
+    shown = capsys.readouterr()
+    for title in ("frames", "wells", "plate"):
+        assert f"{title}\n" in shown.out
+    assert "A01   0      1      6              full   1.000" in shown.out
+    assert "p.hcs/evaluation/ssl_cells.csv" in shown.err
+
+
+def test_scores_as_json(plate, tmp_path, capsys):
+    capsys.readouterr()
+    assert run("evaluate", plate, "--truth", tmp_path / "set", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["plate"][0]["f1"] == 1
+    assert told["frames"][0]["source_number"] == 6
+
+
+def test_a_missing_label_image_is_one_line(plate, tmp_path, capsys):
+    assert run("evaluate", plate, "--truth", tmp_path / "set", "--label", "isl_cells") == 1
+    assert "no label image 'isl_cells'" in capsys.readouterr().err
+
+
+def test_label_images_are_exported_by_sequence(plate, tmp_path, capsys):
+    capsys.readouterr()
+    assert run("export", plate, "--labels", tmp_path / "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["files"] == 2
+    assert np.array_equal(tifffile.imread(tmp_path / "out/s1/t06.tif"), LABELS[1])

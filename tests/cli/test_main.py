@@ -1,0 +1,30 @@
+import subprocess
+import sys
+
+import pytest
+
+from hcs.cli.main import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["no-such-command"], 64, "No such command"),
+        (["overlay", "plate.zarr"], 64, "Missing argument"),
+        (["overlay", "x", "y", "-o", "z", "--no-such-option"], 64, "No such option"),
+        (["overlay", "no-such.zarr", "A/01/0", "-o", "x.png"], 1, "no-such.zarr"),
+        (["--help"], 0, ""),
+    ],
+)
+def test_exit_code_and_words(arguments, code, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == code
+    assert words in capsys.readouterr().err
+
+
+def test_the_command_line_loads_nothing_heavy():
+    heavy = ("torch", "prefect", "dask", "zarr", "pandas", "skimage", "sklearn", "cv2")
+    script = "import sys, hcs.cli.main as m; m.build_app(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert not set(heavy) & set(loaded.stdout.decode().split())
