@@ -250,7 +250,7 @@ def _own_tracks(plate: Plate, field: FieldPath, label: str) -> pd.DataFrame:
 
 
 def _means(frames: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    groups = frames.groupby(by, sort=False)
+    groups = frames.groupby(by)
     means = groups[SCORES].mean()
     means.insert(0, "n_frames", groups.size())
     return means.reset_index()
