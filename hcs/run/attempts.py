@@ -58,5 +58,14 @@ class Attempts:
         numbers = range(1, self.limit + 1)
         return sum(self.companion.exists(self._key(name, number)) for number in numbers)
 
+    def most(self, name: str) -> int:
+        """Return the highest number of starts of any work below a name.
+
+        Of a well that was cut into spans, that is the span that was hardest.
+        """
+        keys = self.companion.sizes(f"attempts/{self.token:08d}/{name}")
+        numbers = [int(key.rpartition("/")[2].removesuffix(".json")) for key in keys]
+        return max(numbers, default=0)
+
     def _key(self, name: str, number: int) -> str:
         return f"attempts/{self.token:08d}/{name}/{number}.json"

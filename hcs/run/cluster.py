@@ -261,6 +261,17 @@ def open_cluster(settings: RunSettings) -> Iterator[Cluster]:
             cluster.close()
 
 
+def worker_memory(settings: RunSettings) -> int | None:
+    """Return what a worker on this machine may use, in bytes; None for workers elsewhere."""
+    from dask.utils import parse_bytes
+    from distributed.system import MEMORY_LIMIT
+
+    if settings.dask not in ("local", "none"):
+        return None
+    share: int = MEMORY_LIMIT // settings.n_workers
+    return parse_bytes(settings.memory_per_worker) if settings.memory_per_worker else share
+
+
 @contextmanager
 def _threads(settings: RunSettings) -> Iterator[Workers]:
     yield ThreadWorkers(settings.n_workers)

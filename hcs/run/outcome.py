@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hcs.errors import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, HcsError
@@ -120,6 +123,32 @@ class Report:
         if not self.failed:
             return EXIT_DONE
         return EXIT_PARTIAL if self.done else EXIT_FAILED
+
+
+def combine(outcomes: Sequence[WellOutcome]) -> WellOutcome:
+    """Return several visits to one well as one outcome: the last one's state, the sum of the work.
+
+    Examples
+    --------
+    >>> well = WellPath.parse("B/03")
+    >>> first = WellOutcome(well, "waiting", steps=("ssl-statistics",), seconds=2.0)
+    >>> combine([first, WellOutcome(well, "done", steps=("ssl",), seconds=1.5)]).seconds
+    3.5
+    """
+    last = outcomes[-1]
+    return replace(
+        last,
+        steps=tuple(dict.fromkeys(step for one in outcomes for step in one.steps)),
+        n_objects=max(one.n_objects for one in outcomes),
+        seconds=sum(one.seconds for one in outcomes),
+        attempts=max(one.attempts for one in outcomes),
+        log=tuple(line for one in outcomes for line in one.log),
+    )
+
+
+def worker_name() -> str:
+    """Return host and number of this process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def failure_of(error: BaseException) -> Failure:

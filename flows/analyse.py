@@ -1,0 +1,160 @@
+"""One plate as a Prefect flow: one visible task run per well, each waiting for its Dask futures.
+
+The tasks only show what `hcs.run` does: attempts, timeouts and quarantine live there, and the
+markers on disk say what is done. Runs from Python, from ``hcs run``, and as a deployment::
+
+    from flows.analyse import analyse_plate
+
+    analyse_plate.serve(name="nightly")  # parameters: plate, settings
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from prefect import State, flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.progress import API_ERRORS, Progress
+from hcs.errors import HcsError
+from hcs.plate.path import WellPath
+from hcs.run.analyse import OnOutcome, Visit, analyse
+from hcs.run.outcome import Report, WellOutcome
+from hcs.settings import Settings
+
+
+@dataclass
+class _Watcher:
+    """Who started the flow from this process: hears of the wells, and gets the report."""
+
+    on_outcome: OnOutcome | None = None
+    report: Report | None = None
+    error: HcsError | None = None
+
+
+_watcher: ContextVar[_Watcher] = ContextVar("_watcher")
+
+
+def run_flow(url: str, settings: Settings, on_outcome: OnOutcome | None = None) -> Report:
+    """Analyse a plate under Prefect, and return the report even where Prefect fails.
+
+    Parameters
+    ----------
+    url : str
+    settings : Settings
+    on_outcome : callable or None
+        As in `hcs.run.analyse.analyse`.
+
+    Raises
+    ------
+    HcsError
+        As `hcs.run.analyse.analyse` does.
+    """
+    watcher = _Watcher(on_outcome)
+    token = _watcher.set(watcher)
+    try:
+        analyse_plate(url, settings, return_state=True)
+    except API_ERRORS as error:
+        Progress("").warn(error)
+    finally:
+        _watcher.reset(token)
+    if watcher.error:
+        raise watcher.error
+    # the API was gone before the flow could begin
+    return watcher.report or analyse(url, settings, on_outcome=on_outcome)
+
+
+@flow(name="analyse", flow_run_name="{plate}", retries=0, log_prints=False)
+def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  # noqa: B008 - frozen
+    """Analyse one plate.
+
+    Parameters
+    ----------
+    plate : str
+        URL of the plate, a local path or ``s3://bucket/key/plate.zarr``.
+    settings : Settings
+        Those of ``hcs settings``.
+    """
+    watcher = _watcher.get(_Watcher())
+    progress = Progress(PurePosixPath(plate).stem)
+    progress.start()
+
+    def on_outcome(outcome: WellOutcome, through: int, wells: int) -> None:
+        progress.move(outcome, through, wells)
+        if watcher.on_outcome:
+            watcher.on_outcome(outcome, through, wells)
+
+    def each(visit: Visit, wells: Sequence[WellPath], at_once: int) -> None:
+        _visit_as_tasks(visit, wells, at_once, progress)
+
+    try:
+        report = analyse(plate, settings, on_outcome=on_outcome, each=each)
+    except HcsError as error:
+        watcher.error = error
+        return Failed(message=str(error))
+    watcher.report = report
+    progress.finish(report)
+    return _state_of(report)
+
+
+def _visit_as_tasks(
+    visit: Visit, wells: Sequence[WellPath], at_once: int, progress: Progress
+) -> None:
+    """Visit each well in a task run of its own, in threads of this process."""
+
+    @task(name="well", cache_policy=NO_CACHE, retries=0)
+    def well_task(well: str) -> State[Any]:
+        outcome = visit(WellPath.parse(well))
+        _repeat_log(outcome)
+        if outcome.failure:
+            return Failed(message=outcome.line)
+        return Completed(message=outcome.line)
+
+    try:
+        runner: ThreadPoolTaskRunner[State[Any]] = ThreadPoolTaskRunner(max_workers=at_once)
+        with runner, _stopping(visit):
+            futures = [
+                runner.submit(well_task.with_options(task_run_name=str(well)), {"well": str(well)})
+                for well in wells
+            ]
+            for future in futures:
+                future.wait()
+    except API_ERRORS as error:
+        progress.warn(error)
+
+
+@contextmanager
+def _stopping(visit: Visit) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        # Ctrl-C: the runner waits for its threads, and they for workers
+        visit.stop()
+        raise
+
+
+def _repeat_log(outcome: WellOutcome) -> None:
+    """Say in the task run what the worker said, and what became of the well."""
+    log = get_run_logger()
+    for line in outcome.log:
+        level, _, text = line.partition(" ")
+        log.log(logging.getLevelNamesMapping().get(level, logging.INFO), text)
+    log.log(logging.ERROR if outcome.failure else logging.INFO, outcome.line)
+
+
+def _state_of(report: Report) -> State[Any]:
+    text = f"{len(report.done)} of {len(report.outcomes)} wells done"
+    if not report.failed:
+        return Completed(message=text)
+    if report.done:
+        return Completed(name="Partial", message=text)
+    return Failed(message=text)

@@ -1,0 +1,305 @@
+"""``hcs run``, ``plan``, ``why`` and ``settings``: analyse a plate, and say what would be done."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from hcs.cli.output import JsonOption, print_json, print_rows
+
+if TYPE_CHECKING:
+    from hcs.run.outcome import Report, WellOutcome
+    from hcs.run.plan import Plan
+    from hcs.settings import Settings
+
+_Plate = Annotated[str, typer.Argument(help="plate, a path or s3:// URL")]
+_File = Annotated[
+    Path | None, typer.Option("--settings", help="YAML file, as `hcs settings` prints it")
+]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="any setting, as in ssl.min_area_px=20"),
+]
+_Wells = Annotated[list[str] | None, typer.Option("--well", help="as in B/03; again for more")]
+_Channel = Annotated[str | None, typer.Option(help="label-free channel")]
+_Methods = Annotated[
+    list[str] | None, typer.Option("--method", help="ssl or an installed segmenter; again for more")
+]
+_PixelSize = Annotated[float | None, typer.Option(help="where the plate does not tell it")]
+_Interval = Annotated[float | None, typer.Option(help="where the plate does not tell it")]
+_Workers = Annotated[int | None, typer.Option(help="worker processes; one per processor")]
+_Memory = Annotated[str | None, typer.Option(help="limit of each worker, as in 4GB")]
+_Dask = Annotated[str | None, typer.Option(help="local, none, or the address of a scheduler")]
+_Timeout = Annotated[float | None, typer.Option(help="seconds for one well, or span of frames")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("run")(run_command)
+    app.command("plan")(plan_command)
+    app.command("why")(why_command)
+    app.command("settings")(settings_command)
+
+
+def run_command(
+    plate: _Plate,
+    *,
+    settings: _File = None,
+    set_: _Set = None,
+    well: _Wells = None,
+    channel: _Channel = None,
+    method: _Methods = None,
+    pixel_size_um: _PixelSize = None,
+    interval_s: _Interval = None,
+    workers: _Workers = None,
+    memory: _Memory = None,
+    dask: _Dask = None,
+    timeout: _Timeout = None,
+    monitor: Annotated[
+        Literal["prefect", "none"], typer.Option(help="who watches the run")
+    ] = "prefect",
+    json: JsonOption = False,
+) -> int:
+    """Analyse a plate: do what is missing or whose settings changed."""
+    flags = {
+        "wells": well,
+        "channel": channel,
+        "methods": method,
+        "calibration.pixel_size_um": pixel_size_um,
+        "calibration.interval_s": interval_s,
+        "run.workers": workers,
+        "run.memory_per_worker": memory,
+        "run.dask": dask,
+        "run.timeout_s": timeout,
+    }
+    wanted = _load(settings, set_, flags)
+    run = _under_prefect if monitor == "prefect" else _unwatched
+    with _bar() as on_outcome:
+        report = run(plate, wanted, on_outcome)
+    if json:
+        print_json(_report_to_json(report))
+    else:
+        _print_report(report)
+    return report.exit_code
+
+
+def plan_command(
+    plate: _Plate,
+    *,
+    settings: _File = None,
+    set_: _Set = None,
+    well: _Wells = None,
+    channel: _Channel = None,
+    method: _Methods = None,
+    workers: _Workers = None,
+    memory: _Memory = None,
+    json: JsonOption = False,
+) -> None:
+    """Say what a run would do and why, what it would read and write, and whether it fits."""
+    from hcs.run.cluster import worker_memory
+    from hcs.run.plan import check_fit
+
+    flags = {
+        "wells": well,
+        "channel": channel,
+        "methods": method,
+        "run.workers": workers,
+        "run.memory_per_worker": memory,
+    }
+    plan = _plan(plate, _load(settings, set_, flags))
+    rows = _plan_rows(plan)
+    if json:
+        print_json(_plan_to_json(plan, rows))
+    else:
+        print_rows(rows, f"{plate}: channel {plan.channel!r}")
+        print(_in_all(plan))
+    check_fit(plan, worker_memory(plan.settings.run))
+
+
+def why_command(
+    plate: _Plate,
+    well: Annotated[str, typer.Argument(help="as in B/03")],
+    *,
+    settings: _File = None,
+    set_: _Set = None,
+    channel: _Channel = None,
+    method: _Methods = None,
+    json: JsonOption = False,
+) -> None:
+    """Say in words why each step of a well would be done, or would not."""
+    flags = {"wells": [well], "channel": channel, "methods": method}
+    plan = _plan(plate, _load(settings, set_, flags))
+    rows = _plan_rows(plan, every_step=True)
+    if json:
+        print_json(rows)
+    else:
+        print_rows(rows, f"{plate}, well {well}")
+
+
+def settings_command(
+    *, settings: _File = None, set_: _Set = None, json: JsonOption = False
+) -> None:
+    """Print all settings with their meaning and source, as a file to edit."""
+    from hcs.settings import explain
+
+    wanted = _load(settings, set_, {})
+    if json:
+        print_json(wanted.model_dump(mode="json"))
+    else:
+        print(explain(wanted), end="")
+
+
+def _load(path: Path | None, overrides: Sequence[str] | None, flags: dict[str, Any]) -> Settings:
+    import yaml
+
+    from hcs.settings import load_settings
+
+    given = {key: value for key, value in flags.items() if value is not None and value != []}
+    written = [f"{key}={yaml.safe_dump(v, default_flow_style=True)}" for key, v in given.items()]
+    return load_settings(path, [*(overrides or ()), *written])
+
+
+def _plan(plate: str, settings: Settings) -> Plan:
+    from hcs.plate.open import open_plate
+    from hcs.run.plan import make_plan
+
+    return make_plan(open_plate(plate, **settings.calibration.model_dump()), settings)
+
+
+def _unwatched(plate: str, settings: Settings, on_outcome: Callable[..., None]) -> Report:
+    from hcs.run.analyse import analyse
+
+    return analyse(plate, settings, on_outcome=on_outcome)
+
+
+def _under_prefect(plate: str, settings: Settings, on_outcome: Callable[..., None]) -> Report:
+    # read when Prefect is imported: no telemetry, quiet on the terminal, patient at the start
+    for name, value in {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
+    }.items():
+        os.environ.setdefault(name, value)
+    from flows.analyse import run_flow
+
+    # harmless, when the temporary server ends before its clients
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    return run_flow(plate, settings, on_outcome)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[..., None]]:
+    """Show how far the run is, and a line for each well that failed."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True, highlight=False, markup=False)
+    columns = (
+        TextColumn("wells"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+    )
+    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+        bar = progress.add_task("wells", total=None)
+
+        def on_outcome(outcome: WellOutcome, through: int, wells: int) -> None:
+            progress.update(bar, completed=through, total=wells)
+            if outcome.failure:
+                progress.console.print(outcome.line)
+
+        yield on_outcome
+
+
+def _print_report(report: Report) -> None:
+    states = [outcome.state for outcome in report.outcomes]
+    counted = [f"{states.count(name)} {name}" for name in dict.fromkeys(states)]
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for outcome in report.failed:
+        print(outcome.line, file=sys.stderr)
+    print(f"{report.plate}: {', '.join(counted) or 'no wells'} in {report.seconds:.1f} s")
+    print("results:")
+    for output in report.outputs:
+        print(f"  {output}")
+
+
+def _report_to_json(report: Report) -> dict[str, Any]:
+    return {
+        "plate": report.plate,
+        "exit_code": report.exit_code,
+        "done": [str(well) for well in report.done],
+        "wells": [
+            asdict(outcome) | {"well": str(outcome.well), "log": list(outcome.log)}
+            for outcome in report.outcomes
+        ],
+        "outputs": report.outputs,
+        "warnings": report.warnings,
+        "seconds": report.seconds,
+    }
+
+
+def _plan_rows(plan: Plan, *, every_step: bool = False) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for well in plan.wells:
+        if well.failure:
+            rows.append(
+                {
+                    "well": str(well.well),
+                    "step": "-",
+                    "state": "failed",
+                    "why": well.failure.message,
+                }
+            )
+        rows += [
+            {
+                "well": str(well.well),
+                "step": status.step.name,
+                "state": status.state,
+                "why": status.why,
+            }
+            for status in (well.statuses if every_step else well.todo)
+        ]
+    return rows
+
+
+def _plan_to_json(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "plate": plan.url,
+        "channel": plan.channel,
+        "steps": rows,
+        "wells_to_do": sum(bool(well.todo) for well in plan.wells),
+        "wells": len(plan.wells),
+        "bytes_read": sum(well.bytes_read for well in plan.wells),
+        "bytes_written": sum(well.bytes_written for well in plan.wells),
+        "memory_per_worker": plan.memory_per_worker,
+    }
+
+
+def _in_all(plan: Plan) -> str:
+    todo = sum(bool(well.todo) for well in plan.wells)
+    read = sum(well.bytes_read for well in plan.wells) / 1e9
+    written = sum(well.bytes_written for well in plan.wells) / 1e9
+    return (
+        f"{todo} of {len(plan.wells)} wells to do; reads {read:.3g} GB of pixels, "
+        f"writes about {written:.2g} GB; about {plan.memory_per_worker / 1e9:.2g} GB per worker"
+    )

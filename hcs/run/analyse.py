@@ -1,0 +1,245 @@
+"""One plate, start to finish: plan, wells on workers, pooled model where it is needed, finish.
+
+Knows no progress bar and no Prefect: `on_outcome` hears of every well, `each` decides how the
+visits to the wells are spread and watched.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from itertools import count, groupby
+from threading import Event
+from typing import Any, Protocol
+
+from hcs.errors import HcsError, LockedError, PlateError
+from hcs.plate.commit import sweep
+from hcs.plate.lock import acquire
+from hcs.plate.open import Plate, open_plate
+from hcs.plate.path import WellPath
+from hcs.run.attempts import Attempts
+from hcs.run.cluster import Call, Cluster, open_cluster, worker_memory
+from hcs.run.finish import finish
+from hcs.run.outcome import Report, WellOutcome, combine, failure_of
+from hcs.run.plan import Plan, WellPlan, check_fit, make_plan, plate_statistics, with_pool
+from hcs.run.pool import current_pool, make_pool
+from hcs.run.steps import steps_of
+from hcs.run.well import Compute, WellJob, analyse_well
+from hcs.settings import Settings
+
+# outcome of a well, wells that are through, wells in all
+OnOutcome = Callable[[WellOutcome, int, int], None]
+
+
+class Visit(Protocol):
+    """Analyses one well after the other, or several at once from several threads."""
+
+    def __call__(self, well: WellPath) -> WellOutcome:
+        """Analyse a well; whatever happens to it is in its outcome."""
+
+    def stop(self) -> None:
+        """Let the workers go, so that those who wait for them end."""
+
+
+# visits each well, at most so many at once, and returns when all are through
+Each = Callable[[Visit, Sequence[WellPath], int], None]
+
+_WELLS_PER_WORKER = 2
+
+
+def analyse(
+    url: str,
+    settings: Settings | None = None,
+    *,
+    on_outcome: OnOutcome | None = None,
+    each: Each | None = None,
+) -> Report:
+    """Analyse a plate: do what is missing or whose settings changed, and nothing else.
+
+    Parameters
+    ----------
+    url : str
+        A local path or ``s3://bucket/key/plate.zarr``.
+    settings : Settings or None
+        None for the defaults.
+    on_outcome : callable or None
+        Hears of every well that is through; may be called from several threads.
+    each : callable or None
+        How visits are spread; None for threads of this process.
+
+    Returns
+    -------
+    Report
+        Also where wells failed: one bad well never stops the others.
+
+    Raises
+    ------
+    HcsError
+        If the plate as a whole cannot be analysed: no plate, locked, read-only, wrong settings.
+    """
+    begun = time.monotonic()
+    settings = settings or Settings()
+    plate = open_plate(url, **settings.calibration.model_dump())
+    with acquire(plate.companion) as lock:
+        sweep(plate)
+        plan = make_plan(plate, settings)
+        check_fit(plan, worker_memory(settings.run))
+        outcomes = {well.well: _unvisited(well) for well in plan.wells}
+        if any(well.todo for well in plan.wells):
+            with open_cluster(settings.run) as cluster:
+                attempts = Attempts(plate.companion, lock.token, settings.run.attempts)
+                visits = _Visits(plan, cluster, attempts, outcomes, on_outcome or _ignore)
+                plan = _visit_wells(plate, visits, each or in_threads)
+        lock.check()
+        done = tuple(well.well for well in plan.wells if well.is_done)
+        report = Report(url, done, tuple(outcomes[well.well] for well in plan.wells))
+        outputs = finish(plate, plan, report, lock.token)
+    seconds = time.monotonic() - begun
+    return replace(report, outputs=outputs, warnings=plate.warnings, seconds=seconds)
+
+
+def in_threads(visit: Visit, wells: Sequence[WellPath], at_once: int) -> None:
+    """Visit each well from a thread of this process."""
+    with ThreadPoolExecutor(at_once, thread_name_prefix="visit") as threads:
+        futures = [threads.submit(visit, well) for well in wells]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            # an error of the whole run, or Ctrl-C
+            threads.shutdown(wait=False, cancel_futures=True)
+            visit.stop()
+            raise
+
+
+@dataclass
+class _Visits:
+    """Wells on their way through the cluster."""
+
+    plan: Plan
+    cluster: Cluster
+    attempts: Attempts
+    outcomes: dict[WellPath, WellOutcome]
+    on_outcome: OnOutcome
+    stopped: Event = field(default_factory=Event)
+
+    def pay(self, each: Each, wells: Sequence[WellPlan], number: int) -> None:
+        """Visit wells for the first or second time."""
+        at_once = self.plan.settings.run.wells_in_flight
+        at_once = at_once or _WELLS_PER_WORKER * self.cluster.n_workers
+        visit = _Round(self, {well.well: well for well in wells}, number)
+        each(visit, tuple(visit.wells), at_once)
+        # a monitor that fails must not cost a well
+        in_threads(visit, [path for path in visit.wells if path not in visit.seen], at_once)
+
+    def stop(self) -> None:
+        """End every visit: nobody waits for a worker any more."""
+        self.stopped.set()
+        self.cluster.close()
+
+    def visit(self, well: WellPlan, number: int) -> WellOutcome:
+        """Visit one well."""
+        name, begun = f"{well.well}/{number}", time.monotonic()
+        try:
+            outcome = combine(list(self._through(well, name)))
+        except LockedError:
+            raise
+        except Exception as error:
+            if self.stopped.is_set():
+                raise
+            # whatever it was: one bad well never stops the others
+            outcome = _failed(well.well, error, time.monotonic() - begun)
+        starts = self.attempts.most(name)
+        return self._note(replace(outcome, attempts=starts), number)
+
+    def _through(self, well: WellPlan, name: str) -> Iterator[WellOutcome]:
+        """Do the steps of a well, those that go to the same workers together."""
+        if well.wanted is None:
+            raise PlateError(f"well {well.well} cannot be read")
+        todo = {status.step.name for status in well.todo}
+        source = self.plan.source(self.attempts.token)
+        placed = groupby(steps_of(self.plan.settings), key=lambda step: dict(step.resources))
+        for index, (resources, group) in enumerate(placed):
+            steps = tuple(step.name for step in group)
+            if not todo.intersection(steps):
+                continue
+            job, call_name = WellJob(source, well.wanted, steps), f"{name}/{index}"
+            if max(i.n_frames for i in well.images) > self.plan.settings.run.span_frames:
+                yield analyse_well(job, self._spread(call_name, resources))
+            else:
+                call = Call(call_name, analyse_well, (job,), resources)
+                yield self.cluster.run(call, self.attempts)
+
+    def _spread(self, name: str, resources: Mapping[str, float]) -> Compute:
+        """Return a way to compute the spans of a well on all workers."""
+        numbers = count()
+
+        def compute(function: Callable[..., Any], spans: Sequence[tuple[Any, ...]]) -> list[Any]:
+            calls = [
+                Call(f"{name}/{function.__name__}-{next(numbers)}", function, arguments, resources)
+                for arguments in spans
+            ]
+            with ThreadPoolExecutor(min(len(calls), self.cluster.n_workers)) as threads:
+                return list(threads.map(lambda call: self.cluster.run(call, self.attempts), calls))
+
+        return compute
+
+    def _note(self, outcome: WellOutcome, number: int) -> WellOutcome:
+        before = [self.outcomes[outcome.well]] if number > 1 else []
+        self.outcomes[outcome.well] = whole = combine([*before, outcome])
+        through = sum(one.state in ("done", "kept", "failed") for one in self.outcomes.values())
+        self.on_outcome(whole, through, len(self.outcomes))
+        return whole
+
+
+@dataclass
+class _Round:
+    """The first or the second visit of wells."""
+
+    visits: _Visits
+    wells: dict[WellPath, WellPlan]
+    number: int
+    seen: set[WellPath] = field(default_factory=set)
+
+    def __call__(self, well: WellPath) -> WellOutcome:
+        outcome = self.visits.visit(self.wells[well], self.number)
+        self.seen.add(well)
+        return outcome
+
+    def stop(self) -> None:
+        self.visits.stop()
+
+
+def _visit_wells(plate: Plate, visits: _Visits, each: Each) -> Plan:
+    """Visit the wells; then make the pooled model, and visit those again that need it."""
+    plan = visits.plan
+    visits.pay(each, [w for w in plan.wells if any(s.state == "todo" for s in w.statuses)], 1)
+    plan = with_pool(plate, plan, None)
+    if plan.waits_for_pool:
+        statistics = plate_statistics(plate, plan)
+        pool = current_pool(plate, statistics) or make_pool(
+            plate, statistics, visits.attempts.token
+        )
+        plan = visits.plan = with_pool(plate, plan, pool)
+        failed = {path for path, outcome in visits.outcomes.items() if outcome.state == "failed"}
+        visits.pay(each, [w for w in plan.wells if w.todo and w.well not in failed], 2)
+        plan = with_pool(plate, plan, pool)
+    return plan
+
+
+def _unvisited(well: WellPlan) -> WellOutcome:
+    if well.failure:
+        return WellOutcome(well.well, "failed", failure=well.failure)
+    return WellOutcome(well.well, "kept" if well.is_done else "waiting")
+
+
+def _failed(well: WellPath, error: Exception, seconds: float) -> WellOutcome:
+    log = () if isinstance(error, HcsError) else tuple(traceback.format_exception(error))
+    return WellOutcome(well, "failed", seconds=seconds, failure=failure_of(error), log=log)
+
+
+def _ignore(outcome: WellOutcome, through: int, wells: int) -> None:
+    """Hear of a well and do nothing."""
