@@ -13,8 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import zarr.storage
-
 from hcs.plate.storage import PARTIAL, Storage, check_key, read_errors, write_errors
 
 if TYPE_CHECKING:
@@ -139,7 +137,10 @@ class LocalStorage(Storage):
 
     def zarr_store(self, *, read_only: bool) -> Store:
         """Return the Zarr store of this folder."""
-        return zarr.storage.LocalStore(self.url, read_only=read_only)
+        # markers and locks need no zarr, which is slow to import
+        from zarr.storage import LocalStore
+
+        return LocalStore(self.url, read_only=read_only)
 
 
 def _flush_to_disk(path: Path) -> None:

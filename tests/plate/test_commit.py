@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import zarr
 from hypothesis import given
-from hypothesis import strategies as st
 
 from hcs.errors import CorruptError, LockedError, MissingError
 from hcs.plate.commit import (
@@ -29,8 +28,8 @@ from hcs.plate.commit import (
 from hcs.plate.lock import Lock, acquire
 from hcs.plate.metadata import FieldImage, Level, Well
 from hcs.plate.path import FieldPath, WellPath
-from hcs.plate.record import RecordingStore
 from hcs.plate.storage import Storage, content_digest
+from tests.strategies import json_objects
 
 WELL = WellPath("B", "03")
 FIELD = FieldPath(WELL, "0")
@@ -68,31 +67,19 @@ def write_files(plate: BarePlate) -> dict[str, str]:
     return {key: content_digest(content) for key, content in files.items()}
 
 
-JSONS: Any = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=6,
-)
-PARTS = st.dictionaries(st.text(max_size=3), JSONS, max_size=4)
-
-
 def in_reverse(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: in_reverse(inner) for key, inner in reversed(value.items())}
     return [in_reverse(inner) for inner in value] if isinstance(value, list) else value
 
 
-@given(PARTS)
+@given(json_objects())
 def test_a_fingerprint_knows_no_order_of_keys(parts: dict[str, Any]) -> None:
     assert fingerprint(parts) == fingerprint(in_reverse(parts))
     assert fingerprint(parts) == fingerprint(json.loads(json.dumps(parts)))
 
 
-@given(PARTS, PARTS)
+@given(json_objects(), json_objects())
 def test_different_parts_have_different_fingerprints(a: dict[str, Any], b: dict[str, Any]) -> None:
     same = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
     assert (fingerprint(a) == fingerprint(b)) == same
@@ -176,6 +163,7 @@ from hcs.plate import commit
 from hcs.plate.lock import acquire
 from hcs.plate.path import WellPath
 from hcs.plate.storage import Storage, content_digest
+from tests.strategies import json_objects
 storage, companion = Storage.open(sys.argv[1]), Storage.open(sys.argv[2])
 plate = SimpleNamespace(storage=storage, companion=companion)
 lock = acquire(companion, heartbeat_s=0.1, stale_s=0.5)
@@ -259,14 +247,6 @@ def test_the_input_fingerprint_sees_the_codec(plate: BarePlate, pixels: zarr.Arr
 def test_an_input_without_pixels(plate: BarePlate) -> None:
     with pytest.raises(MissingError, match="field B/03/0 has no array at B/03/0/0"):
         input_fingerprint(plate, WELL)
-
-
-def test_a_recorded_array_verifies(plate: BarePlate) -> None:
-    recording = RecordingStore(plate.storage.zarr_store(read_only=False))
-    array = zarr.create_array(recording, name="B/03/0/0", shape=(4, 8), chunks=(4, 4), dtype="u2")
-    array[...] = np.ones(array.shape)
-    assert len(recording.manifest) == 3
-    assert verify(plate, recording.manifest) == []
 
 
 # begins a file in a label image and dies before it is whole

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,12 @@ STALE_S = 0.5
 @pytest.fixture
 def companion(root_url: str) -> Storage:
     return Storage.open(f"{root_url}/demo.hcs")
+
+
+@pytest.fixture
+def local_companion(tmp_path: Path) -> Storage:
+    """For what starts processes: on S3 they do the same, and take seconds to import it."""
+    return Storage.open(tmp_path / "demo.hcs")
 
 
 def take(companion: Storage) -> Lock:
@@ -51,12 +58,12 @@ Start = Callable[[], "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start(companion: Storage) -> Iterator[Start]:
+def start(local_companion: Storage) -> Iterator[Start]:
     processes = []
 
     def run() -> "subprocess.Popen[str]":
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        command = [sys.executable, "-c", _HOLDER, companion.url]
+        command = [sys.executable, "-c", _HOLDER, local_companion.url]
         processes.append(subprocess.Popen(command, text=True, **pipes))
         return processes[-1]
 
@@ -131,7 +138,7 @@ def test_a_number_that_was_swept_free_is_not_taken_for_the_highest(
 
 
 @pytest.mark.integration
-def test_of_many_processes_exactly_one_wins(companion: Storage, start: Start) -> None:
+def test_of_many_processes_exactly_one_wins(start: Start) -> None:
     processes = [start() for _ in range(4)]
     tokens = []
     for process in processes:
@@ -144,21 +151,21 @@ def test_of_many_processes_exactly_one_wins(companion: Storage, start: Start) ->
 
 
 @pytest.mark.integration
-def test_a_killed_holder_is_taken_over_at_once(companion: Storage, start: Start) -> None:
+def test_a_killed_holder_is_taken_over_at_once(local_companion: Storage, start: Start) -> None:
     process = start()
     assert process.stdout
     assert process.stdout.readline() == "1\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
     began = time.monotonic()
-    with acquire(companion, heartbeat_s=BEAT_S, stale_s=600) as held:
+    with acquire(local_companion, heartbeat_s=BEAT_S, stale_s=600) as held:
         assert held.token == 2
     assert time.monotonic() - began < 30
 
 
 @pytest.mark.integration
 def test_a_killed_holder_elsewhere_is_taken_over_when_stale(
-    companion: Storage, start: Start, monkeypatch: pytest.MonkeyPatch
+    local_companion: Storage, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = start()
     assert process.stdout
@@ -167,19 +174,21 @@ def test_a_killed_holder_elsewhere_is_taken_over_when_stale(
     process.wait()
     monkeypatch.setattr(lock, "_process_name", lambda pid: "")
     began = time.monotonic()
-    with take(companion) as held:
+    with take(local_companion) as held:
         assert held.token == 2
     assert time.monotonic() - began >= STALE_S
 
 
 @pytest.mark.integration
-def test_a_stopped_holder_wakes_up_and_finds_itself_out(companion: Storage, start: Start) -> None:
+def test_a_stopped_holder_wakes_up_and_finds_itself_out(
+    local_companion: Storage, start: Start
+) -> None:
     process = start()
     assert process.stdout
     assert process.stdin
     assert process.stdout.readline() == "1\n"
     process.send_signal(signal.SIGSTOP)
-    with take(companion) as held:
+    with take(local_companion) as held:
         assert held.token == 2
         process.send_signal(signal.SIGCONT)
         process.stdin.write("\n")

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import zarr
 from hypothesis import given
-from hypothesis import strategies as st
 from ngio.tables import GenericTable, open_table, open_table_as, open_tables_container
 from pandas.testing import assert_frame_equal
 
@@ -18,6 +17,7 @@ from hcs.plate.metadata import PlateLayout, Version
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.storage import Storage
 from hcs.plate.table import read_table, table_names, to_parquet, write_table
+from tests.strategies import tables
 
 FIELD = FieldPath.parse("B/03/0")
 
@@ -206,19 +206,8 @@ def test_equal_tables_are_equal_files(plate: BarePlate) -> None:
         assert write_table(plate, FIELD, "t", again, kind, label_image="cells") == first
 
 
-COLUMNS = {
-    "i": st.integers(-5, 5),
-    "f": st.floats(width=32) | st.just(float("nan")),
-    "b": st.booleans(),
-    "s": st.text(max_size=2),
-}
-ROWS = st.lists(st.fixed_dictionaries(COLUMNS), max_size=4)
-
-
-@given(ROWS, ROWS)
-def test_tables_are_equal_when_their_bytes_are(a: Any, b: Any) -> None:
-    types = {"i": "int64", "f": "float64", "b": "bool", "s": "object"}
-    left, right = (pd.DataFrame(rows, columns=list(types)).astype(types) for rows in (a, b))
+@given(tables(), tables())
+def test_tables_are_equal_when_their_bytes_are(left: pd.DataFrame, right: pd.DataFrame) -> None:
     # -0.0 equals 0.0, but is another number
     same = left.equals(right) and left.to_csv() == right.to_csv()
     assert (to_parquet(left) == to_parquet(right)) == same

@@ -1,0 +1,105 @@
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hcs.errors import PlateError, WriteError
+from hcs.plate.storage import Storage
+
+
+def test_a_symbolic_link_out_of_the_root_is_seen(tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path / "demo.zarr")
+    storage.write("B/a", b"")
+    (tmp_path / "demo.zarr" / "C").symlink_to(tmp_path)
+    assert storage.contains("B/a")
+    assert storage.contains("B/not/yet")
+    assert not storage.contains("C/a")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "demo.zarr" / "a").mkdir(parents=True)
+    storage = Storage.open(tmp_path / "demo.zarr")
+    for read in (storage.read, storage.digest):
+        with pytest.raises(PlateError, match=r"cannot read .*demo.zarr/a: Is a directory"):
+            read("a")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "no space left to write .*demo.zarr/a"),
+        (errno.EDQUOT, "no space left to write .*demo.zarr/a"),
+        (errno.EROFS, "cannot write .*demo.zarr/a: it is read-only .*get write permission"),
+        (errno.EIO, "cannot write .*demo.zarr/a: Input/output error"),
+    ],
+)
+def test_a_failed_write_names_the_file_and_keeps_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    storage = Storage.open(tmp_path / "demo.zarr")
+    storage.write("a", b"old")
+
+    def fail(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    for write in (storage.write, storage.create):
+        with pytest.raises(WriteError, match=words):
+            write("a", b"new")
+    assert storage.sizes() == {"a": 3}
+    assert storage.read("a") == b"old"
+
+
+def test_create_on_a_file_system_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(os, "link", refuse)
+    storage = Storage.open(tmp_path / "demo.zarr")
+    assert storage.create("a", b"mine")
+    assert not storage.create("a", b"yours")
+    assert storage.sizes() == {"a": 4}
+
+
+_ON_A_SMALL_DISK = """
+import os, subprocess, sys
+from hcs.errors import WriteError
+from hcs.plate.lock import acquire
+from hcs.plate.storage import Storage
+folder = sys.argv[1]
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", folder], check=True)
+storage = Storage.open(folder + "/demo.zarr")
+storage.write("a", b"kept")
+try: storage.write("b", bytes(1 << 20))
+except WriteError as error: print(error)
+subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+changes = [lambda: storage.write("a", b""), lambda: storage.delete("a")]
+for change in [*changes, lambda: acquire(storage.sibling(".hcs"))]:
+    try: change()
+    except WriteError as error: print(error)
+print(storage.sizes())
+"""
+
+
+def test_a_full_and_a_read_only_disk(tmp_path: Path) -> None:
+    in_own_namespace = ["unshare", "--mount", "--map-root-user"]
+    mount = "mount -t tmpfs none /mnt && mount -o remount,ro /mnt"
+    try:
+        trial = subprocess.run([*in_own_namespace, "sh", "-c", mount], capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("needs unshare (util-linux) to mount a small disk")
+    if trial.returncode:
+        pytest.skip("needs user namespaces to mount a small disk")
+    command = [*in_own_namespace, sys.executable, "-c", _ON_A_SMALL_DISK, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, check=True, text=True)
+    full, write, delete, lock, sizes = result.stdout.splitlines()
+    assert full.startswith(f"no space left to write {tmp_path}/demo.zarr/b (")
+    assert write.startswith(f"cannot write {tmp_path}/demo.zarr/a: it is read-only (")
+    assert delete.startswith(f"cannot write {tmp_path}/demo.zarr/a: it is read-only (")
+    assert lock.startswith(f"cannot write {tmp_path}/demo.hcs/lock/00000001.json: it is read-only")
+    assert sizes == "{'a': 4}"

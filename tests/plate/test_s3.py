@@ -1,0 +1,67 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hcs.errors import PlateError
+from hcs.plate.storage import Storage
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "s3://", "s3://bucket/"])
+def test_a_bucket_is_no_plate(url: str) -> None:
+    pytest.importorskip("s3fs")
+    with pytest.raises(PlateError, match=r"is no plate .write it like s3://bucket/demo.zarr"):
+        Storage.open(url)
+
+
+def test_without_s3fs_one_sentence_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['s3fs'] = None\n"
+        "from hcs.plate.storage import Storage\n"
+        "from hcs.errors import PlateError\n"
+        "try: Storage.open('s3://bucket/demo.zarr')\n"
+        "except PlateError as error: print(error)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert result.stdout.decode().strip() == (
+        "plates on s3:// need the package s3fs, which is not installed (pip install 'hcs[s3]')"
+    )
+
+
+_ON_A_DEAD_SERVER = """
+import s3fs
+from hcs.errors import PlateError
+from hcs.plate.storage import Storage
+s3fs.S3FileSystem.retries = 1
+try: Storage.open("s3://bucket/demo.zarr").read("a")
+except PlateError as error: print(error)
+"""
+
+
+@pytest.mark.integration
+def test_a_server_that_does_not_answer() -> None:
+    pytest.importorskip("s3fs")
+    dead = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}
+    secrets = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    command = [sys.executable, "-c", _ON_A_DEAD_SERVER]
+    result = subprocess.run(
+        command, capture_output=True, check=True, text=True, env=os.environ | dead | secrets
+    )
+    assert result.stdout.startswith("cannot reach s3://bucket/demo.zarr: ")
+    assert "127.0.0.1:1" in result.stdout
+    assert "(check AWS_ENDPOINT_URL, " in result.stdout
+
+
+_READS_THROUGH_ZARR = """
+import sys, zarr
+from hcs.plate.storage import Storage
+zarr.open_group(Storage.open(sys.argv[1]).zarr_store(read_only=False), mode="w")
+"""
+
+
+@pytest.mark.integration
+def test_a_process_that_used_s3_ends_without_a_word(s3_bucket: str) -> None:
+    command = [sys.executable, "-c", _READS_THROUGH_ZARR, f"{s3_bucket}/quiet.zarr"]
+    result = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert result.stderr == ""

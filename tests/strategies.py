@@ -1,0 +1,82 @@
+"""Hypothesis strategies that several rooms' tests share."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pandas as pd
+from hypothesis import strategies as st
+
+from hcs.plate.metadata import AXES, Acquisition, Channel, PlateLayout, Version
+from hcs.plate.path import WellPath
+
+ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def names() -> st.SearchStrategy[str]:
+    """Names of rows, columns and fields, as OME-Zarr allows them."""
+    return st.text(ALPHANUMERIC, min_size=1, max_size=4)
+
+
+def versions() -> st.SearchStrategy[Version]:
+    return st.sampled_from(("0.4", "0.5"))
+
+
+def axes_subsets() -> st.SearchStrategy[tuple[str, ...]]:
+    """Every legal set of axes, in order: y and x, and any of t c z."""
+    subsets = st.sets(st.sampled_from("tcz"))
+    return subsets.map(lambda some: tuple(a for a in AXES if a in some or a in "yx"))
+
+
+def channels(n: int) -> st.SearchStrategy[tuple[Channel, ...]]:
+    labels = st.text(min_size=1, max_size=8).filter(str.strip)
+    colors = st.text("0123456789ABCDEF", min_size=6, max_size=6)
+    many = st.lists(
+        st.builds(Channel, labels, colors), min_size=n, max_size=n, unique_by=lambda c: c.label
+    )
+    return many.map(tuple)
+
+
+@st.composite
+def plate_layouts(draw: st.DrawFn) -> PlateLayout:
+    rows = draw(st.lists(names(), min_size=1, max_size=4, unique=True))
+    columns = draw(st.lists(names(), min_size=1, max_size=4, unique=True))
+    grid = [WellPath(row, column) for row, column in product(rows, columns)]
+    some = draw(st.sets(st.sampled_from(grid), min_size=1))
+    ids = draw(st.lists(st.integers(0, 99), max_size=2, unique=True))
+    return PlateLayout(
+        draw(names()),
+        draw(versions()),
+        tuple(rows),
+        tuple(columns),
+        tuple(well for well in grid if well in some),
+        tuple(Acquisition(number, draw(names())) for number in ids),
+    )
+
+
+def json_objects() -> st.SearchStrategy[dict[str, Any]]:
+    """What a JSON file can hold, with finite numbers."""
+    numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    words = st.text(max_size=3)
+    values = st.recursive(
+        st.none() | st.booleans() | numbers | words,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+        max_leaves=6,
+    )
+    return st.dictionaries(words, values, max_size=4)
+
+
+def tables() -> st.SearchStrategy[pd.DataFrame]:
+    """Small tables with the same columns: numbers, some missing, truth values, text."""
+    columns = {
+        "i": (st.integers(-5, 5), "int64"),
+        "f": (st.floats(width=32) | st.just(float("nan")), "float64"),
+        "b": (st.booleans(), "bool"),
+        "s": (st.text(max_size=2), "object"),
+    }
+    types = {name: dtype for name, (_, dtype) in columns.items()}
+    row = st.fixed_dictionaries({name: values for name, (values, _) in columns.items()})
+    return st.lists(row, max_size=4).map(
+        lambda rows: pd.DataFrame(rows, columns=list(types)).astype(types)
+    )
