@@ -153,7 +153,7 @@ from hcs.ingest.plate import PlateFormat, import_plate
 
 if __name__ == "__main__":
     files = Pattern("{sequence}/t{time}.tif").find(Path(sys.argv[1])).files
-    import_plate(sys.argv[2], plan_import(files), PlateFormat(), processes=2)
+    import_plate(sys.argv[2], plan_import(files), PlateFormat(), processes=int(sys.argv[3]))
 """
 
 
@@ -167,18 +167,25 @@ def test_killed_and_run_again_the_bytes_are_those_of_one_run(write_tiff, tmp_pat
     script.write_text(_RUN)
     plate = tmp_path / "killed/p.zarr"
     command = [sys.executable, str(script), str(tmp_path / "source")]
-    run = subprocess.Popen([*command, str(plate)], start_new_session=True)
+    run = subprocess.Popen([*command, str(plate), "2"], start_new_session=True)
     limit = time.monotonic() + 60
-    # the first chunks of the second series are there: well in the middle
+    # wells are finished and others are begun
     while not list(plate.glob("A/0[34]/0/0/*/*")) and run.poll() is None:
         assert time.monotonic() < limit
         time.sleep(0.01)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     assert run.returncode == -signal.SIGKILL
-    subprocess.run([*command, str(plate)], check=True)
-    subprocess.run([*command, str(tmp_path / "whole/p.zarr")], check=True)
+    subprocess.run([*command, str(plate), "1"], check=True)
+    subprocess.run([*command, str(tmp_path / "whole/p.zarr"), "1"], check=True)
     assert content(plate) == content(tmp_path / "whole/p.zarr")
+
+
+def test_plates_are_written_to_any_storage(source, root_url):
+    plate = import_plate(f"{root_url}/p.zarr", plan_of(source), PlateFormat())
+    (frame,) = read_frames(plate, FIELD, "w2", range(1, 2), 1)
+    assert np.array_equal(frame, tifffile.imread(source / "B2_f1_w2_z2_t5.tif"))
+    assert source_frames(plate, FIELD) == (4, 5, 6)
 
 
 def test_another_plate_is_never_overwritten(source, tmp_path):
