@@ -94,10 +94,9 @@ def forward_differences(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     >>> forward_differences(np.array([[0, 4], [3, 9]], np.uint8)).tolist()
     [[5.0, 5.0], [6.0, 0.0]]
     """
-    grey = np.pad(frame.astype(np.float32), ((0, 1), (0, 1)), mode="edge")
-    right = grey[:-1, 1:] - grey[:-1, :-1]
-    down = grey[1:, :-1] - grey[:-1, :-1]
-    return np.asarray(cv2.magnitude(right, down), np.float32)
+    out = np.empty(frame.shape, np.float32)
+    _forward_differences(np.pad(frame, ((0, 1), (0, 1)), mode="edge"), out)
+    return out
 
 
 def contrast(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -147,3 +146,13 @@ def _slide_entropy(
                 total += steps[counts[come]]
                 counts[come] += 1
             out[y, x] = (top - total) * scale
+
+
+@numba.njit(cache=True)
+def _forward_differences(padded: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            here = np.float32(padded[y, x])
+            right = np.float32(padded[y, x + 1]) - here
+            down = np.float32(padded[y + 1, x]) - here
+            out[y, x] = np.sqrt(right * right + down * down)

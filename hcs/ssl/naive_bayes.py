@@ -14,6 +14,7 @@ from hcs.ssl.grey import EIGHT_BIT, GreyRange
 MIN_VARIANCE = 1e-4  # A3.5
 _GRID = 3  # EM on every third pixel of every third row (A5.6)
 _PRIOR_LIMIT = 0.02  # A5.6
+_CERTAIN = 30.0  # log-odds beyond which a float32 posterior is 0 or 1 for all that matters
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,12 @@ def posterior(odds: NDArray[np.float64]) -> NDArray[np.float32]:
 
     Examples
     --------
-    >>> posterior(np.array([[0.0, 1000.0, -1000.0]])).tolist()
+    >>> posterior(np.array([[0.0, 1000.0, -np.inf]])).tolist()
     [[0.5, 1.0, 0.0]]
     """
-    # expit(x) = (1 + tanh(x / 2)) / 2 cannot overflow
-    return ((1 + np.tanh(odds / 2)) / 2).astype(np.float32)
+    out = np.empty(odds.shape, np.float32)
+    _posterior(odds, out)
+    return out
 
 
 def expectation_maximisation(features: NDArray[np.float32], model: Model, rounds: int) -> Model:
@@ -150,10 +152,12 @@ def _pool(
 def _moments(
     features: NDArray[np.float32], chosen: NDArray[np.bool_]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    values = [feature[chosen].astype(np.float64) for feature in features]
-    means = tuple(float(v.mean()) for v in values)
-    variances = tuple(max(float(v.var()), MIN_VARIANCE) for v in values)
-    return means, variances
+    means, variances = [], []
+    for feature in features:
+        mean, variance = _mean_and_variance(feature, chosen)
+        means.append(mean)
+        variances.append(max(variance, MIN_VARIANCE))
+    return tuple(means), tuple(variances)
 
 
 def _coefficients(model: Model) -> NDArray[np.float64]:
@@ -189,3 +193,35 @@ def _log_odds(
                     - from_cell * from_cell * coefficients[j, 1]
                 )
             out[y, x] = odds
+
+
+@numba.njit(cache=True)
+def _posterior(odds: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+    for y in range(odds.shape[0]):
+        for x in range(odds.shape[1]):
+            if odds[y, x] > _CERTAIN:
+                out[y, x] = 1.0
+            elif odds[y, x] < -_CERTAIN:
+                out[y, x] = 0.0
+            else:
+                out[y, x] = 1.0 / (1.0 + np.exp(-odds[y, x]))
+
+
+@numba.njit(cache=True)
+def _mean_and_variance(
+    feature: NDArray[np.float32], chosen: NDArray[np.bool_]
+) -> tuple[float, float]:
+    n = 0
+    total = 0.0
+    for y in range(feature.shape[0]):
+        for x in range(feature.shape[1]):
+            if chosen[y, x]:
+                n += 1
+                total += feature[y, x]
+    mean = total / n
+    squares = 0.0
+    for y in range(feature.shape[0]):
+        for x in range(feature.shape[1]):
+            if chosen[y, x]:
+                squares += (feature[y, x] - mean) ** 2
+    return mean, squares / n

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hcs.ssl import naive_bayes
 from hcs.ssl.displacement import farneback
 from hcs.ssl.features import entropy, forward_differences
-from hcs.ssl.mask import Mask, clear_border, close, component_areas, fill_holes, keep_large
+from hcs.ssl.mask import Mask, close, component_areas, fill_holes, keep_large
 from hcs.ssl.self_label import Labels
 
 _WINDOW_PX = 15  # A1.1
@@ -88,9 +88,8 @@ def paper_labels(
 
 
 def paper_mask(odds: NDArray[np.float64], min_area_px: int) -> Mask:
-    """Return the mask of positive log-odds, cleaned as released (A1.8)."""
-    closed = close(keep_large(odds > 0, min_area_px), _CLOSE_PX)
-    return clear_border(fill_holes(closed))
+    """Return the mask of positive log-odds, cleaned as released but for the border (A1.8)."""
+    return fill_holes(close(keep_large(odds > 0, min_area_px), _CLOSE_PX))
 
 
 def paper_model(

@@ -8,6 +8,7 @@ background around it.
 from __future__ import annotations
 
 import cv2
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,8 +17,9 @@ from hcs.ssl.mask import Mask, close, dilate, fill_holes, keep_large
 _CORE_DEPTH_PX = 6.0
 _CORE_FRACTION = 0.6  # thin objects keep a core too
 _RIM_PX = 3
-_WINDOW_PX = 21
+_WINDOW_RADIUS_PX = 10
 _SMOOTH_SIGMA_PX = 1.0
+_GREY_UNITS = 16  # fixed point: sliding sums of integers stay exact
 _MIN_VARIANCE = 1.0
 _MAX_ODDS = 8.0
 _ODDS_WINDOW_PX = 5
@@ -39,8 +41,9 @@ def refine(mask: Mask, frame: NDArray[np.uint8], max_hole_px: float) -> Mask:
         return mask
     inside = core(mask)
     wide = dilate(mask, _RIM_PX)
-    odds = boundary_odds(frame, inside, ~wide)
-    refined = inside | (wide & (odds > 0))
+    undecided = wide & ~inside
+    odds = boundary_odds(frame, inside, ~wide, undecided)
+    refined = inside | (undecided & (odds > 0))
     refined = keep_large(refined, _SMALLEST_PX)
     return fill_holes(close(refined, _CLOSE_PX), max_hole_px)
 
@@ -63,29 +66,88 @@ def core(mask: Mask) -> Mask:
     return np.asarray(mask & (depth > limit[labels]))
 
 
-def boundary_odds(frame: NDArray[np.uint8], cell: Mask, background: Mask) -> NDArray[np.float32]:
+def boundary_odds(
+    frame: NDArray[np.uint8], cell: Mask, background: Mask, chosen: Mask
+) -> NDArray[np.float32]:
     """Return the local log-odds of cell against background from the smoothed grey level.
 
     Both classes are Gaussians with the background's variance, estimated in 21x21 boxes; 0 where a
-    box lacks one of them.
+    box lacks one of them, and where it is not asked for.
+
+    Parameters
+    ----------
+    frame : ndarray of uint8, shape (y, x)
+    cell, background : ndarray of bool, shape (y, x)
+        Pixels taken to be one or the other.
+    chosen : ndarray of bool, shape (y, x)
+        Pixels to be decided.
     """
     smooth = cv2.GaussianBlur(frame.astype(np.float32), (0, 0), _SMOOTH_SIGMA_PX)
-    grey = np.asarray(smooth, np.float32)
-    cell_mean, n_cell = _box_mean(grey, cell)
-    background_mean, n_background = _box_mean(grey, background)
-    square_mean, _ = _box_mean(grey * grey, background)
-    variance = np.maximum(square_mean - background_mean * background_mean, _MIN_VARIANCE)
-    odds = ((grey - background_mean) ** 2 - (grey - cell_mean) ** 2) / (2 * variance)
-    odds[(n_cell == 0) | (n_background == 0)] = 0
-    np.clip(odds, -_MAX_ODDS, _MAX_ODDS, out=odds)
-    return np.asarray(cv2.blur(odds, (_ODDS_WINDOW_PX, _ODDS_WINDOW_PX)))
+    grey = np.rint(np.asarray(smooth, np.float32) * _GREY_UNITS).astype(np.int32)
+    out = np.zeros(frame.shape, np.float32)
+    window = (_ODDS_WINDOW_PX, _ODDS_WINDOW_PX)
+    asked = cv2.dilate(chosen.view(np.uint8), np.ones(window, np.uint8)).view(bool)
+    _slide_odds(grey, cell, background, asked, out)
+    return np.asarray(cv2.blur(out, window), np.float32)
 
 
-def _box_mean(
-    grey: NDArray[np.float32], chosen: Mask
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    window = (_WINDOW_PX, _WINDOW_PX)
-    weight = chosen.astype(np.float32)
-    n = np.asarray(cv2.boxFilter(weight, cv2.CV_32F, window, normalize=False), np.float32)
-    total = cv2.boxFilter(grey * weight, cv2.CV_32F, window, normalize=False)
-    return np.asarray(total / np.maximum(n, 1), np.float32), n
+@numba.njit(cache=True)
+def _slide_odds(
+    grey: NDArray[np.int32],
+    cell: Mask,
+    background: Mask,
+    asked: Mask,
+    out: NDArray[np.float32],
+) -> None:
+    height, width = grey.shape
+    # per column, over the rows of the window: n and sum of cell; n, sum, squares of background
+    columns = np.zeros((width, 5), np.int64)
+    for y in range(-_WINDOW_RADIUS_PX, height):
+        if y + _WINDOW_RADIUS_PX < height:
+            _add_row(grey, cell, background, y + _WINDOW_RADIUS_PX, 1, columns)
+        if y - _WINDOW_RADIUS_PX - 1 >= 0:
+            _add_row(grey, cell, background, y - _WINDOW_RADIUS_PX - 1, -1, columns)
+        if y >= 0 and asked[y].any():
+            _odds_of_row(grey[y], asked[y], columns, out[y])
+
+
+@numba.njit(cache=True)
+def _add_row(
+    grey: NDArray[np.int32],
+    cell: Mask,
+    background: Mask,
+    y: int,
+    sign: int,
+    columns: NDArray[np.int64],
+) -> None:
+    for x in range(grey.shape[1]):
+        value = np.int64(grey[y, x])
+        if cell[y, x]:
+            columns[x, 0] += sign
+            columns[x, 1] += sign * value
+        elif background[y, x]:
+            columns[x, 2] += sign
+            columns[x, 3] += sign * value
+            columns[x, 4] += sign * value * value
+
+
+@numba.njit(cache=True)
+def _odds_of_row(
+    grey: NDArray[np.int32], asked: Mask, columns: NDArray[np.int64], out: NDArray[np.float32]
+) -> None:
+    width = grey.size
+    sums = np.zeros(5, np.int64)
+    for x in range(-_WINDOW_RADIUS_PX, width):
+        if x + _WINDOW_RADIUS_PX < width:
+            for j in range(5):
+                sums[j] += columns[x + _WINDOW_RADIUS_PX, j]
+        if x - _WINDOW_RADIUS_PX - 1 >= 0:
+            for j in range(5):
+                sums[j] -= columns[x - _WINDOW_RADIUS_PX - 1, j]
+        if x >= 0 and asked[x] and sums[0] > 0 and sums[2] > 0:
+            cell_mean = sums[1] / sums[0]
+            mean = sums[3] / sums[2]
+            least = _MIN_VARIANCE * _GREY_UNITS * _GREY_UNITS
+            variance = max(sums[4] / sums[2] - mean * mean, least)
+            odds = ((grey[x] - mean) ** 2 - (grey[x] - cell_mean) ** 2) / (2 * variance)
+            out[x] = min(max(odds, -_MAX_ODDS), _MAX_ODDS)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from hcs.errors import FramesError
 from hcs.ssl import naive_bayes, paper
-from hcs.ssl.change import log_change, temporal_change
+from hcs.ssl.change import MAX_CHANGE, temporal_change
+from hcs.ssl.counting import count_values
 from hcs.ssl.decide import FrameDecision, PairStatistics, decide, needs_pool, pool
 from hcs.ssl.displacement import displacement
 from hcs.ssl.drift import drift, moved_by
@@ -169,8 +170,7 @@ def pair_statistics(
     fitted = _fit(images.features, labels, settings)
     model, changed = _after_em(images, fitted, change, settings)
     separated = tuple(
-        separability(feature[labels.cell], feature[labels.background])
-        for feature in images.features
+        separability(feature, labels.cell, labels.background) for feature in images.features
     )
     return PairStatistics(
         blank=_is_blank(images),
@@ -233,7 +233,7 @@ def _mask(
     smallest = decision.min_area_px
     mask = fill_holes(keep_large(odds > 0, smallest), max_area_px=smallest)
     mask = refine(mask, images.frame, max_hole_px=smallest)
-    return (clear_border(mask) if settings.clear_border == "clear" else mask), odds
+    return (clear_border(mask) if settings.border == "clear" else mask), odds
 
 
 def _paper_mask(
@@ -252,7 +252,8 @@ def _paper_mask(
     if model is None:
         return _nothing(images)
     odds = naive_bayes.log_odds(images.features, model)
-    return paper.paper_mask(odds, decision.min_area_px), odds
+    mask = paper.paper_mask(odds, decision.min_area_px)
+    return (mask if settings.border == "keep" else clear_border(mask)), odds
 
 
 def _paper_statistics(
@@ -323,8 +324,7 @@ def _after_em(
         return None, 0.5
     model = naive_bayes.expectation_maximisation(images.features, fitted, settings.em_rounds)
     mask = naive_bayes.log_odds(images.features, model) > 0
-    n = log_change().size
-    inside = np.bincount(change[mask], minlength=n)
-    outside = np.bincount(change[~mask], minlength=n)
+    inside = count_values(change, mask, MAX_CHANGE + 1)
+    outside = count_values(change, ~mask, MAX_CHANGE + 1)
     area = typical_area(component_areas(mask), settings.min_area_px)
     return replace(model, typical_area_px=area, grey=images.grey), roc_area(inside, outside)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs.ssl.change import log_change
+from hcs.ssl.counting import count_values, quantile_bin
 from hcs.ssl.separability import otsu
 
 _STILL_QUANTILE = 0.8  # A5.4
@@ -51,22 +52,15 @@ def self_label(
     """
     textured = entropy > MIN_ENTROPY
     values = log_change()
-    counts = np.bincount(change[textured], minlength=values.size)
+    counts = count_values(change, textured, values.size)
     split = otsu(counts, values)
-    cell_from = _quantile(counts[split + 1 :], 0.5) + split + 1
-    background_to = _quantile(counts[: split + 1], _STILL_QUANTILE)
+    cell_from = quantile_bin(counts[split + 1 :], 0.5) + split + 1
+    background_to = quantile_bin(counts[: split + 1], _STILL_QUANTILE)
     squared = moved[0] * moved[0] + moved[1] * moved[1]
     threshold = _flow_threshold(squared[::_FLOW_GRID, ::_FLOW_GRID], textured)
     cell = textured & (change > cell_from) & (squared > threshold * threshold)
     background = textured & (change < background_to)
     return Labels(cell, background, float(np.expm1(values[cell_from])), threshold)
-
-
-def _quantile(counts: NDArray[np.int64], fraction: float) -> int:
-    cumulated = np.cumsum(counts)
-    if cumulated.size == 0 or cumulated[-1] == 0:
-        return 0
-    return int(np.searchsorted(cumulated, fraction * cumulated[-1]))
 
 
 def _flow_threshold(squared: NDArray[np.float32], textured: NDArray[np.bool_]) -> float:

@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
+
+from hcs.ssl.counting import count_bins
 
 _N_BINS = 256
 
 
-def separability(cell: NDArray[Any], background: NDArray[Any]) -> float:
-    """Return how well one feature tells two samples apart: the area under the ROC curve.
+def separability(
+    feature: NDArray[np.float32], cell: NDArray[np.bool_], background: NDArray[np.bool_]
+) -> float:
+    """Return how well one feature tells two sets of pixels apart: the area under the ROC curve.
 
     Parameters
     ----------
-    cell, background : ndarray, shape (n,) and (m,)
-        Values of one feature at the self-labelled pixels, any unit.
+    feature : ndarray of float32, shape (y, x)
+        Any unit.
+    cell, background : ndarray of bool, shape (y, x)
+        Self-labelled pixels.
 
     Returns
     -------
     float
         Probability that a cell pixel has the larger value; 0.5 when the two cannot be told
-        apart, or when one of them is empty. By histograms of 256 bins over both.
+        apart, or when one of them is empty. By histograms of 256 bins.
 
     Examples
     --------
-    >>> separability(np.array([3.0, 4.0]), np.array([1.0, 2.0]))
+    >>> row = np.array([[1, 2, 3, 4]], np.float32)
+    >>> separability(row, row > 2, row <= 2)
     1.0
-    >>> separability(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
+    >>> separability(row, row > 2, row < 0)
     0.5
     """
-    if cell.size == 0 or background.size == 0:
-        return 0.5
-    low = float(min(cell.min(), background.min()))
-    high = float(max(cell.max(), background.max()))
+    low, high = float(feature.min()), float(feature.max())
     if low == high:
         return 0.5
-    counts = [np.histogram(values, _N_BINS, (low, high))[0] for values in (cell, background)]
-    return roc_area(counts[0], counts[1])
+    return roc_area(
+        count_bins(feature, cell, _N_BINS, low, high),
+        count_bins(feature, background, _N_BINS, low, high),
+    )
 
 
 def roc_area(cell: NDArray[np.int64], background: NDArray[np.int64]) -> float:

@@ -39,10 +39,10 @@ class SslSettings(BaseModel):
         description="class prior of the classifier when it is fitted: label counts (A1.7) or 0.5 "
         "each (A5.6); the EM round of the adaptive recipe then estimates it",
     )
-    clear_border: Literal["keep", "clear"] = Field(
-        default="keep",
-        description="adaptive recipe: keep or clear objects that touch the frame's border; "
-        "thresholds: paper always clears them (A1.8)",
+    border: Literal["auto", "keep", "clear"] = Field(
+        default="auto",
+        description="what becomes of objects that touch the frame's border; auto keeps them, "
+        "under thresholds: paper clears them as released (A1.8)",
     )
     low_percentile: float = Field(
         default=0.1, ge=0, lt=50, description="grey level of the sequence that becomes 0 (A5.0)"
