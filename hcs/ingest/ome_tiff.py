@@ -22,8 +22,6 @@ _LENGTHS_UM = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "mi
 _LENGTHS_UM |= {"mm": 1e3, "cm": 1e4, "m": 1e6, "\\u00b5m": 1.0, "nanometer": 1e-3}
 _LENGTHS_UM |= {"micrometer": 1.0, "millimeter": 1e3}
 _TIMES_S = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-# a printer's resolution of 600 dpi is a pixel of 42 um; no camera on a microscope is as coarse
-_MAX_TAG_PIXEL_UM = 20.0
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,9 @@ def _calibration(tiff: tifffile.TiffFile, ome: ET.Element | None) -> Calibration
         return _ome_calibration(ome)
     if tiff.is_imagej:
         return _imagej_calibration(tiff)
-    return Calibration(pixel_size_um=_tag_pixel_size_um(tiff.pages.first))
+    # the resolution tags of a plain TIFF are no answer: some microscopes write the pitch of the
+    # camera's pixels there (an Operetta: 6.45 um where a pixel shows 1.2), printers theirs
+    return Calibration()
 
 
 def _ome_pixels(xml: str) -> ET.Element | None:
@@ -210,17 +210,6 @@ def _imagej_calibration(tiff: tifffile.TiffFile) -> Calibration:
     interval = _quantity(facts.get("finterval"), str(facts.get("tunit", "s")), _TIMES_S)
     step = _quantity(facts.get("spacing"), str(facts.get("unit", "")), _LENGTHS_UM)
     return Calibration(_square(y, x), interval, step)
-
-
-def _tag_pixel_size_um(page: tifffile.TiffPage) -> float | None:
-    """Return the size of the resolution tags: in centimetres, and finer than any printer."""
-    unit = page.tags.get("ResolutionUnit")
-    if unit is None or int(unit.value) != tifffile.RESUNIT.CENTIMETER:
-        return None
-    sizes = [_per_pixel(page, tag) for tag in ("YResolution", "XResolution")]
-    y, x = (None if size is None else size * _LENGTHS_UM["cm"] for size in sizes)
-    size = _square(y, x)
-    return size if size is not None and size <= _MAX_TAG_PIXEL_UM else None
 
 
 def _per_pixel(page: tifffile.TiffPage, name: str) -> float | None:

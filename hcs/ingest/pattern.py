@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hcs.errors import SettingsError
+from hcs.errors import ImportFilesError, SettingsError
+from hcs.ingest.findings import some
 from hcs.ingest.source import SourceFile, field_name, natural_key, well_path
 
 # what a key may stand for; none of it crosses a folder
@@ -96,6 +97,8 @@ class Pattern:
         ------
         SettingsError
             If there is no such folder.
+        ImportFilesError
+            If no file fits; names some that do not.
         """
         if not folder.is_dir():
             raise SettingsError(f"{folder}: no such folder")
@@ -106,6 +109,12 @@ class Pattern:
                 unmatched.append(path)
             else:
                 files.append(_source_file(path, keys, folder.resolve().name))
+        if not files:
+            there = unmatched or sorted(folder.iterdir(), key=lambda path: natural_key(path.name))
+            names = some(path.relative_to(folder) for path in there)
+            raise ImportFilesError(
+                f"no file below {folder} fits {self.text!r}", hint=f"there are {names or 'none'}"
+            )
         return FoundFiles(files, unmatched)
 
 

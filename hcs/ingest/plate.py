@@ -12,7 +12,15 @@ from hcs.ingest.field import FieldJob, display_channels, image_spec, write_field
 from hcs.ingest.plan import ImportPlan
 from hcs.ingest.provenance import read_fingerprint, write_provenance
 from hcs.ingest.source import row_letters
-from hcs.plate.commit import JSON, Marker, fingerprint, read_marker, sweep, write_marker
+from hcs.plate.commit import (
+    EVERYTHING,
+    JSON,
+    Marker,
+    fingerprint,
+    read_marker,
+    sweep,
+    write_marker,
+)
 from hcs.plate.create import create_plate, create_wells
 from hcs.plate.lock import acquire
 from hcs.plate.metadata import PlateLayout, Version
@@ -162,7 +170,7 @@ def _begin(url: str, layout: PlateLayout, plan: ImportPlan, digest: str) -> Plat
     except PlateError:
         # a run killed before the plate's own metadata were whole has written nothing else
         return create_plate(url, layout)
-    sweep(plate)
+    sweep(plate, EVERYTHING)
     return plate
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hcs.errors import SettingsError
+from hcs.errors import ImportFilesError, SettingsError
 from hcs.ingest.pattern import Pattern
 from hcs.ingest.source import assign_wells
 
@@ -91,3 +91,11 @@ def test_a_pattern_that_cannot_be_is_refused(text, words):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SettingsError, match="nowhere: no such folder"):
         Pattern("t{time}.tif").find(tmp_path / "nowhere")
+
+
+def test_where_nothing_fits_the_files_that_are_there_are_named(tmp_path):
+    touch(tmp_path, "plate/B03_t1.TIF")
+    with pytest.raises(ImportFilesError, match=r"fits 'plate/.*there are plate/B03_t1\.TIF"):
+        Pattern("plate/{well}_t{time}.tif").find(tmp_path)
+    with pytest.raises(ImportFilesError, match=r"there are plate"):
+        Pattern("plates/{well}_t{time}.tif").find(tmp_path)

@@ -96,7 +96,7 @@ def test_sizes_are_never_guessed(write_tiff, plan):
 
 
 def test_options_complete_and_outweigh_the_metadata(write_tiff, plan):
-    options = {"resolution": (20000.0, 20000.0), "resolutionunit": "CENTIMETER"}
+    options = {"imagej": True, "resolution": (2.0, 2.0), "metadata": {"unit": "um"}}
     write_tiff("1/t0.tif", np.zeros((8, 8), np.uint8), **options)
     assert plan("{sequence}/t{time}.tif").calibration.pixel_size_um == 0.5
     made = plan("{sequence}/t{time}.tif", calibration=Calibration(pixel_size_um=0.65))
@@ -105,8 +105,8 @@ def test_options_complete_and_outweigh_the_metadata(write_tiff, plan):
 
 
 def test_files_that_disagree_on_a_size_are_a_problem(write_tiff, plan):
-    for name, per_cm in (("t0", 20000.0), ("t1", 10000.0)):
-        options = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
+    for name, per_um in (("t0", 2.0), ("t1", 1.0)):
+        options = {"imagej": True, "resolution": (per_um, per_um), "metadata": {"unit": "um"}}
         write_tiff(f"1/{name}.tif", np.zeros((8, 8), np.uint8), **options)
     (problem,) = plan("{sequence}/t{time}.tif").problems
     assert problem.startswith("more than one pixel_size_um: 0.5 in 1 files (first ")
