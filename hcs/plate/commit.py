@@ -42,6 +42,10 @@ _NOT_PIXELS = ("attributes", "consolidated_metadata")
 _THREADS = 8
 _AT_MOST_NAMED = 5
 
+# where a run writes: labels and tables of fields, tables of the plate
+RESULTS = ("*/*/*/labels", "*/*/*/tables", "tables")
+EVERYTHING = (".",)
+
 
 @dataclass(frozen=True)
 class Marker:
@@ -163,6 +167,8 @@ def write_marker(plate: Plate, well: WellPath | None, marker: Marker, lock_token
         Another run holds the plate by now.
     WriteError
         The companion cannot be written.
+    ValueError
+        The record holds a number that is not finite: JSON has none.
     """
     problems = verify(plate, marker.manifest)
     if problems:
@@ -231,18 +237,22 @@ def _problem(key: str, expected: str, seen: str | None) -> str:
     return f"{key} is damaged: its {size} bytes are not those that were written"
 
 
-def sweep(plate: Plate) -> list[str]:
+def sweep(plate: Plate, folders: Sequence[str] = RESULTS) -> list[str]:
     """Delete what killed runs left behind, and return it; only the lock's holder may do that.
 
-    Temporary files in the folders that we write into (labels, tables, the companion), and the
-    companion's scratch folder. Nothing in the input's images is touched.
+    These are temporary files in the companion and in folders of the plate, and the companion's
+    scratch folder.
+
+    Parameters
+    ----------
+    plate : Plate
+    folders : sequence of str
+        Glob patterns below the plate's root: by default labels and tables, since nothing in the
+        images of an input is touched; `EVERYTHING` is for who makes the plate.
     """
     swept = []
-    for storage, folders in (
-        (plate.storage, ["*/*/*/labels", "*/*/*/tables", "tables"]),
-        (plate.companion, ["."]),
-    ):
-        for key in storage.leftovers(folders):
+    for storage, where in ((plate.storage, folders), (plate.companion, EVERYTHING)):
+        for key in storage.leftovers(where):
             storage.delete(key)
             swept.append(f"{storage.url}/{key}")
     scratch = plate.companion.sizes("scratch")

@@ -6,6 +6,7 @@ Readers that trust it do not see groups that were added later (zarr-python issue
 from __future__ import annotations
 
 import warnings
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import zarr
@@ -25,6 +26,8 @@ _KNOWN_WARNINGS = (
     # table.parquet
     "Object at .* is not recognized as a component of a Zarr hierarchy",
 )
+# filters of warnings belong to the process, and wells may share one
+_one_at_a_time = Lock()
 
 
 def renew_consolidated(plate: Plate, well: WellPath | None) -> tuple[str, ...]:
@@ -52,7 +55,7 @@ def renew_consolidated(plate: Plate, well: WellPath | None) -> tuple[str, ...]:
     renewed = tuple(path for path in paths if has_consolidated(plate.storage, version, path))
     store = plate.storage.zarr_store(read_only=False)
     for path in renewed:
-        with warnings.catch_warnings(), write_errors(f"{plate.storage.url}/{path}"):
+        with _one_at_a_time, warnings.catch_warnings(), write_errors(f"{plate.storage.url}/{path}"):
             for message in _KNOWN_WARNINGS:
                 warnings.filterwarnings("ignore", message=message)
             zarr.consolidate_metadata(store, path=path, zarr_format=2 if version == "0.4" else 3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import zarr
@@ -36,6 +37,8 @@ _KNOWN_WARNINGS = (
     "Writing zarr v2 data will no longer be the default",
     "Consolidated metadata is currently not part in the Zarr format 3 specification",
 )
+# filters of warnings and anndata's settings belong to the process, and wells may share one
+_one_at_a_time = Lock()
 # RuntimeError: what blosc and zstd raise
 _UNREADABLE = (NgioError, IORegistryError, KeyError, ValueError, OSError, RuntimeError)
 
@@ -60,7 +63,7 @@ def roi_files(
         {key: attributes[key] for key in ("backend", "index_key", "index_type")}
     )
     indexed = table.set_index(meta.index_key)
-    with warnings.catch_warnings():
+    with _one_at_a_time, warnings.catch_warnings():
         for message in _KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         write_table(store, GenericTable(indexed, meta=meta), backend="anndata", mode="r+")

@@ -16,6 +16,7 @@ from hypothesis import given
 
 from hcs.errors import CorruptError, LockedError, MissingError
 from hcs.plate.commit import (
+    EVERYTHING,
     Marker,
     fingerprint,
     input_fingerprint,
@@ -101,6 +102,12 @@ def test_a_marker_is_read_back(plate: BarePlate, lock: Lock) -> None:
     remove_marker(plate, WELL, "ssl", lock.token)
     assert read_marker(plate, WELL, "ssl") is None
     assert read_marker(plate, None, "ssl")
+
+
+def test_a_record_that_json_cannot_hold_is_refused(plate: BarePlate, lock: Lock) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_marker(plate, WELL, Marker("ssl", "abc", {}, float("inf")), lock.token)
+    assert read_marker(plate, WELL, "ssl") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"step": "ssl"}', b"\xff\x00"])
@@ -279,6 +286,7 @@ def test_sweep_removes_what_a_killed_writer_left(
     assert len(left) == 1
     assert list(plate.storage.sizes()) == ["B/03/0/0/c/0/x.partial", "tables/wells/table.parquet"]
     assert sweep(plate) == []
+    assert sweep(plate, EVERYTHING) == [f"{plate.storage.url}/B/03/0/0/c/0/x.partial"]
 
 
 def test_sweep_clears_the_scratch_folder(plate: BarePlate) -> None:

@@ -1,5 +1,7 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,16 @@ def test_roi_tables_are_read_back_by_us_and_by_ngio(plate: BarePlate, kind: Any,
     if n:
         roi = theirs.rois()[0]
         assert (roi.get("x").start, roi.get("t").length) == (0.1, 7.1)
+
+
+def test_fields_of_one_process_write_at_once(plate: BarePlate) -> None:
+    table = rois(2, "FieldIndex")
+    fields = [FieldPath(FIELD.well, str(i)) for i in range(6)]
+    with ThreadPoolExecutor(6) as threads:
+        write = partial(write_table, plate, name="r", table=table, kind="roi_table")
+        list(threads.map(write, fields))
+    for field in fields:
+        assert_frame_equal(read_table(plate, field, "r"), table)
 
 
 @pytest.mark.parametrize(
