@@ -5,8 +5,11 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from hcs.plate.metadata import AXES, Acquisition, Channel, PlateLayout, Version
 from hcs.plate.path import WellPath
@@ -79,4 +82,29 @@ def tables() -> st.SearchStrategy[pd.DataFrame]:
     row = st.fixed_dictionaries({name: values for name, (values, _) in columns.items()})
     return st.lists(row, max_size=4).map(
         lambda rows: pd.DataFrame(rows, columns=list(types)).astype(types)
+    )
+
+
+def frame_shapes() -> st.SearchStrategy[tuple[int, int]]:
+    """Height and width, down to a single pixel."""
+    return st.tuples(st.integers(1, 24), st.integers(1, 24))
+
+
+@st.composite
+def masks(draw: st.DrawFn) -> NDArray[np.bool_]:
+    """Masks of blobs with single pixels set and cleared; also none, and all."""
+    height, width = draw(frame_shapes())
+    y, x = np.indices((height, width))
+    mask = np.zeros((height, width), dtype=bool)
+    centre = st.tuples(st.integers(0, height - 1), st.integers(0, width - 1), st.integers(0, 8))
+    for cy, cx, radius in draw(st.lists(centre, max_size=4)):
+        mask |= np.hypot(y - cy, x - cx) <= radius
+    flipped = draw(hnp.arrays(bool, mask.shape, elements=st.booleans(), fill=st.just(False)))
+    return mask ^ flipped
+
+
+def label_images(max_label: int = 5) -> st.SearchStrategy[NDArray[np.uint32]]:
+    """Label images whose objects need neither be connected nor numbered without gaps."""
+    return hnp.arrays(
+        np.uint32, frame_shapes(), elements=st.integers(0, max_label), fill=st.just(0)
     )

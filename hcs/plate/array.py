@@ -31,15 +31,16 @@ def open_array(store: Store, version: Version, path: str) -> zarr.Array[Any]:
         There is no array.
     """
     try:
-        return zarr.open_array(
+        array = zarr.open_array(
             store,
             path=path,
             mode="r" if store.read_only else "r+",
             zarr_format=2 if version == "0.4" else 3,
-            config={"write_empty_chunks": True},
         )
     except FileNotFoundError as error:
         raise MissingError(f"there is no array at {path}") from error
+    # zarr 3.1 ignores the `config` of an array that it opens
+    return array.with_config({"write_empty_chunks": True})
 
 
 def stored_array(array: zarr.Array[Any]) -> StoredArray:

@@ -196,17 +196,18 @@ def _levels(
     multiscale: _Multiscale, arrays: Sequence[StoredArray], subject: str, found: Problems
 ) -> tuple[Level, ...]:
     n = len(multiscale.axes)
-    outer = _transformation(multiscale.coordinateTransformations, n, subject, found)
-    levels = list[Level]()
+    outer = _transformation(multiscale.coordinateTransformations, n, found)
+    levels, first_scale = list[Level](), tuple[float, ...]()
     for dataset, array in zip(multiscale.datasets, arrays, strict=True):
         if not dataset.coordinateTransformations:
             found.warn(f"{subject} gives no scale for level {dataset.path!r}")
             ratio = np.divide(arrays[0].shape, array.shape)
-            scale, translation = tuple(map(float, ratio)), (0.0,) * n
+            finest = first_scale or (1.0,) * n
+            scale = tuple(float(a * b) for a, b in zip(finest, ratio, strict=True))
+            translation = (0.0,) * n
         else:
-            scale, translation = _transformation(
-                dataset.coordinateTransformations, n, subject, found
-            )
+            scale, translation = _transformation(dataset.coordinateTransformations, n, found)
+        first_scale = first_scale or scale
         levels.append(
             Level(
                 dataset.path,
@@ -221,7 +222,7 @@ def _levels(
 
 
 def _transformation(
-    parts: tuple[_Transformation, ...], n: int, subject: str, found: Problems
+    parts: tuple[_Transformation, ...], n: int, found: Problems
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     scale, translation = (1.0,) * n, (0.0,) * n
     for part in parts:

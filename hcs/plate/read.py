@@ -21,6 +21,7 @@ from hcs.plate.create import OWN
 from hcs.plate.metadata import AXES, FieldImage
 from hcs.plate.open import Plate, label_key
 from hcs.plate.path import FieldPath
+from hcs.plate.storage import read_errors
 
 if TYPE_CHECKING:
     import zarr
@@ -88,7 +89,8 @@ class _Pixels:
         selection = tuple(wanted.get(axis, slice(None)) for axis in axes)
         name = f"{what}, {_frames_name(frames)}"
         try:
-            pixels = np.asarray(self.array[selection])
+            with read_errors(self.array.path):
+                pixels = np.asarray(self.array[selection])
         except _DECODE_ERRORS as error:
             raise CorruptError(
                 f"{name}: a chunk of {self.array.path} is damaged ({error})",
