@@ -82,7 +82,8 @@ class FrameDecision:
     separable : bool
         Whether the frame's own pair was; a frame that was not is said to be so, never guessed.
     empty : bool
-        The pair is separable, but what it calls cells looks like the field's background.
+        The pair is separable, but what it calls cells is nearer to the field's background: no
+        cells, or no focus. The field's model decides.
     blank : bool
         The frame has one grey level only.
     """
@@ -164,9 +165,10 @@ def _believed(statistics: Sequence[PairStatistics]) -> list[Model]:
 def _decide_frame(
     pair: PairStatistics, index: int, base: Model | None, shared: Source, settings: SslSettings
 ) -> FrameDecision:
-    own = shared == "carried" and pair.accepted
-    empty = own and _empty_ratio(pair.model, base) < settings.min_empty_ratio
-    model = None if pair.blank or empty else pair.model if own else base
+    learned = shared == "carried" and pair.accepted
+    empty = learned and _empty_ratio(pair.model, base) < settings.min_empty_ratio
+    own = learned and not empty
+    model = None if pair.blank else pair.model if own else base
     return FrameDecision(
         model=model,
         source="none" if model is None else "own" if own else shared,

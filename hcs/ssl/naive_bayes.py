@@ -32,6 +32,8 @@ class Model:
     grey : GreyRange
         The scale on which its features hold. A plate's pooled model brings its own to an empty
         field, whose own range would stretch noise until it looks like cells.
+    blur_px : float
+        And the blur that its frames had, for the same reason.
     """
 
     cell_mean: tuple[float, ...]
@@ -41,6 +43,7 @@ class Model:
     prior: float
     typical_area_px: float = 0.0
     grey: GreyRange = EIGHT_BIT
+    blur_px: float = 0.0
 
 
 def fit(
@@ -88,6 +91,26 @@ def log_odds(features: NDArray[np.float32], model: Model) -> NDArray[np.float64]
     return out
 
 
+def within_reach(features: NDArray[np.float32], model: Model) -> NDArray[np.float32]:
+    """Return the features, those beyond the background's mean, away from cells, moved to it.
+
+    Of two Gaussians the wider one wins far out on either side, so that without this the flattest
+    pixels of a blank frame were cells (A3.5).
+
+    Examples
+    --------
+    >>> model = Model((4.0,), (9.0,), (1.0,), (1.0,), 0.5)
+    >>> within_reach(np.array([[[-5.0, 2.0]]], np.float32), model).tolist()
+    [[[1.0, 2.0]]]
+    """
+    out = np.empty_like(features)
+    means = zip(model.cell_mean, model.background_mean, strict=True)
+    for j, (cell_mean, background_mean) in enumerate(means):
+        towards = np.maximum if cell_mean >= background_mean else np.minimum
+        towards(features[j], np.float32(background_mean), out=out[j])
+    return out
+
+
 def posterior(odds: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return P(cell | x) from the log-odds.
 
@@ -121,7 +144,7 @@ def pool_models(models: Sequence[Model]) -> Model:
     """Return one model for pairs that were modelled one by one: every pair has the same weight.
 
     Means and prior are averaged; variances too, with the spread of the means between pairs added.
-    Typical area and grey range are the medians.
+    Typical area, grey range and blur are the medians.
 
     Examples
     --------
@@ -130,7 +153,7 @@ def pool_models(models: Sequence[Model]) -> Model:
     >>> pool_models([one, two])
     Model(cell_mean=(5.0,), cell_variance=(2.0,), background_mean=(0.0,),
           background_variance=(1.0,), prior=0.4, typical_area_px=0.0,
-          grey=GreyRange(low=0.0, high=255.0))
+          grey=GreyRange(low=0.0, high=255.0), blur_px=0.0)
     """
     cell = _pool([m.cell_mean for m in models], [m.cell_variance for m in models])
     background = _pool([m.background_mean for m in models], [m.background_variance for m in models])
@@ -138,7 +161,8 @@ def pool_models(models: Sequence[Model]) -> Model:
     area = float(np.median([m.typical_area_px for m in models]))
     low = float(np.median([m.grey.low for m in models]))
     high = float(np.median([m.grey.high for m in models]))
-    return Model(*cell, *background, prior, area, GreyRange(low, high))
+    blur_px = float(np.median([m.blur_px for m in models]))
+    return Model(*cell, *background, prior, area, GreyRange(low, high), blur_px)
 
 
 def _pool(

@@ -114,7 +114,11 @@ def reference_index(index: int, n_frames: int) -> int:
 
 
 def pair_images(
-    frame: NDArray[Any], reference: NDArray[Any], grey: GreyRange, settings: SslSettings
+    frame: NDArray[Any],
+    reference: NDArray[Any],
+    grey: GreyRange,
+    settings: SslSettings,
+    blur_px: float | None = None,
 ) -> PairImages:
     """Compute what both passes need of a pair: grey scale, noise, displacement, features.
 
@@ -122,6 +126,8 @@ def pair_images(
     ----------
     frame, reference : ndarray, shape (y, x)
         Raw frames of one field.
+    blur_px : float or None
+        None: as much as the pair's noise asks for.
 
     Raises
     ------
@@ -137,9 +143,10 @@ def pair_images(
     if settings.thresholds == "paper":
         moved = displacement(here, there)
         return PairImages(here, there, grey, noise, 0.0, moved, paper.paper_features(here))
-    sigma = blur_sigma(noise, settings.noise_for_unit_blur, settings.max_blur_px)
-    here, there = blur(here, sigma), blur(there, sigma)
-    return PairImages(here, there, grey, noise, sigma, displacement(here, there), features(here))
+    if blur_px is None:
+        blur_px = blur_sigma(noise, settings.noise_for_unit_blur, settings.max_blur_px)
+    here, there = blur(here, blur_px), blur(there, blur_px)
+    return PairImages(here, there, grey, noise, blur_px, displacement(here, there), features(here))
 
 
 def pair_statistics(
@@ -207,13 +214,15 @@ def segment_frame(
     frame, reference : ndarray, shape (y, x)
         As in :func:`pair_statistics`.
     grey : GreyRange
-        Of the whole field; a model of other fields brings its own.
+        Of the whole field; a model of other fields brings its own, and every model its blur.
     images : PairImages or None
         :func:`pair_images` of the same pair, if at hand.
     """
-    scale = decision.model.grey if decision.model else grey
-    if images is None or images.grey != scale:
-        images = pair_images(frame, reference, scale, settings)
+    scale, blur_px = grey, None
+    if decision.model:
+        scale, blur_px = decision.model.grey, decision.model.blur_px
+    if images is None or images.grey != scale or blur_px not in (None, images.blur_px):
+        images = pair_images(frame, reference, scale, settings, blur_px)
     forward = 1 if decision.reference == "previous" else -1
     drift_px = np.array(decision.drift_px, np.float32)[:, None, None]
     moved = (images.moved - drift_px) * np.float32(forward)
@@ -229,7 +238,8 @@ def _mask(
 ) -> tuple[Mask, NDArray[np.float64]]:
     if decision.model is None:
         return _nothing(images)
-    odds = naive_bayes.log_odds(images.features, decision.model)
+    reached = naive_bayes.within_reach(images.features, decision.model)
+    odds = naive_bayes.log_odds(reached, decision.model)
     smallest = decision.min_area_px
     mask = fill_holes(keep_large(odds > 0, smallest), max_area_px=smallest)
     mask = refine(mask, images.frame, max_hole_px=smallest)
@@ -327,4 +337,5 @@ def _after_em(
     inside = count_values(change, mask, MAX_CHANGE + 1)
     outside = count_values(change, ~mask, MAX_CHANGE + 1)
     area = typical_area(component_areas(mask), settings.min_area_px)
-    return replace(model, typical_area_px=area, grey=images.grey), roc_area(inside, outside)
+    model = replace(model, typical_area_px=area, grey=images.grey, blur_px=images.blur_px)
+    return model, roc_area(inside, outside)
