@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ngio
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,9 +17,11 @@ from pandas.testing import assert_frame_equal
 from hcs.errors import CorruptError, MissingError, WriteError
 from hcs.plate.commit import verify
 from hcs.plate.metadata import PlateLayout, Version
+from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.storage import Storage
 from hcs.plate.table import read_table, table_names, to_parquet, write_table
+from tests.plates import make_plate, moving_cells
 from tests.strategies import tables
 
 FIELD = FieldPath.parse("B/03/0")
@@ -187,6 +190,23 @@ def test_zarr_formats_are_not_mixed_and_nothing_is_consolidated(plate: BarePlate
     for key in plate.storage.sizes():
         if key.endswith("zarr.json"):
             assert not json.loads(plate.storage.read(key)).get("consolidated_metadata")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_ngio_finds_the_tables_of_a_whole_plate(tmp_path: Path, version: Version) -> None:
+    plate = make_plate(tmp_path / "demo.zarr", {"B/03": moving_cells(1, n_frames=2)}, version)
+    write_table(plate, FIELD, "well_ROI_table", rois(1, "FieldIndex"), "roi_table")
+    write_table(plate, FIELD, "cells_objects", OBJECTS, "generic_table")
+    write_table(plate, None, "wells", WELLS, "generic_table")
+    write_table(plate, None, "condition", WELLS, "condition_table")
+    field = ngio.open_ome_zarr_container(tmp_path / "demo.zarr/B/03/0", mode="r")
+    assert field.list_tables() == ["cells_objects", "well_ROI_table"]
+    assert len(field.get_table("well_ROI_table").rois()) == 1
+    assert len(field.get_table_as("cells_objects", GenericTable).dataframe) == 3
+    whole = ngio.open_ome_zarr_plate(tmp_path / "demo.zarr", mode="r")
+    assert_frame_equal(whole.get_table("condition").dataframe, WELLS)
+    assert_frame_equal(whole.get_table_as("wells", GenericTable).dataframe, WELLS)
+    assert_frame_equal(open_plate(tmp_path / "demo.zarr").table("wells"), WELLS)
 
 
 def test_a_table_is_replaced_whole_and_others_are_kept(plate: BarePlate) -> None:
