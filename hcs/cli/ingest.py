@@ -90,8 +90,9 @@ def import_command(
         notes += unfit
     if write_listing is not None:
         write_csv(write_listing, plan.fields)
-    report = _report(plan, notes)
-    (print_json if json else _print_report)(report)
+    if not dry_run:
+        plan.check()
+    (print_json if json else _print_report)(_report(plan, notes))
     if dry_run:
         return EXIT_FAILED if plan.problems else EXIT_DONE
     made = import_plate(plate, plan, plate_format, processes=processes, on_field=_tell)
@@ -133,8 +134,8 @@ def _plan_rows(plan: ImportPlan) -> list[dict[str, Any]]:
             "last": field.times[-1],
             "channels": ", ".join(plan.channels),
             "planes": plan.n_planes,
-            "y x": f"{plan.frame_shape[0]} x {plan.frame_shape[1]}",
-            "type": plan.dtype,
+            "y x": f"{field.frame_shape[0]} x {field.frame_shape[1]}",
+            "type": field.dtype,
             "first file": field.images[0].path.name,
         }
         for field in plan.fields

@@ -120,11 +120,11 @@ def image_spec(
 ) -> ImageSpec:
     """Return the image group of one field."""
     deep = plan.n_planes > 1
-    lengths = (len(field.times), len(channels), *[plan.n_planes] * deep, *plan.frame_shape)
+    lengths = (len(field.times), len(channels), *[plan.n_planes] * deep, *field.frame_shape)
     return ImageSpec(
         axes=("t", "c", *["z"] * deep, "y", "x"),
         shape=lengths,
-        dtype=plan.dtype,
+        dtype=field.dtype,
         channels=channels,
         pixel_size_um=plan.calibration.pixel_size_um,
         interval_s=plan.calibration.interval_s,
@@ -135,9 +135,10 @@ def image_spec(
 
 def display_channels(plan: ImportPlan) -> tuple[Channel, ...]:
     """Return the plate's channels, with windows from the first field's first and last frame."""
-    images = plan.fields[0].images
+    first = plan.fields[0]
+    images = first.images
     n = len(plan.channels) * plan.n_planes
-    planes = list(read_planes([*images[:n], *images[-n:]], plan.frame_shape, plan.dtype))
+    planes = list(read_planes([*images[:n], *images[-n:]], first.frame_shape, first.dtype))
     channels = []
     for index, label in enumerate(plan.channels):
         own = np.stack(planes).reshape(2, len(plan.channels), -1)[:, index]

@@ -38,6 +38,10 @@ class FieldPlan:
         How many digits the source writes it with.
     images : tuple of SourceImage
         Every plane, by frame, then channel, then z.
+    frame_shape : tuple of int
+        (y, x) of the first plane.
+    dtype : str
+        Of the first plane.
     """
 
     path: FieldPath
@@ -45,6 +49,8 @@ class FieldPlan:
     times: tuple[int, ...]
     time_digits: int
     images: tuple[SourceImage, ...]
+    frame_shape: tuple[int, int]
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,6 @@ class ImportPlan:
         Labels in the plate, in the order of the ``c`` axis.
     n_planes : int
         Length of the ``z`` axis.
-    frame_shape : tuple of int
-        (y, x).
-    dtype : str
     calibration : Calibration
     file_sizes : mapping of Path to int
         Every file that is read, with its size in bytes.
@@ -73,8 +76,6 @@ class ImportPlan:
     fields: tuple[FieldPlan, ...]
     channels: tuple[str, ...]
     n_planes: int
-    frame_shape: tuple[int, int]
-    dtype: str
     calibration: Calibration
     file_sizes: Mapping[Path, int]
     problems: tuple[str, ...]
@@ -83,9 +84,9 @@ class ImportPlan:
     def check(self) -> None:
         """Raise `ImportFilesError` with all problems, where there are any."""
         if self.problems:
+            count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
             raise ImportFilesError(
-                f"{len(self.problems)} problems: " + "; ".join(self.problems),
-                hint="nothing was written",
+                "\n  ".join([f"{count}:", *self.problems]), "nothing was written"
             )
 
 
@@ -129,19 +130,16 @@ def plan_import(
     problems += unplaced + mislabelled + disagreed + findings.duplicates(images)
     problems += findings.holes(images) + findings.shapes(images, facts)
     problems += missing if gap_rule == "refuse" else []
-    fields = _fields(files, images, found)
+    fields = _fields(files, images, facts)
     calibration = given.over(agreed)
     warnings = missing if gap_rule == "close" else []
     needed = ["pixel_size_um"] + ["interval_s"] * any(len(field.times) > 1 for field in fields)
     warnings += _calibration_warnings(needed, calibration, given, agreed)
     warnings += _frame_count_warnings(fields)
-    first = next(iter(facts.values()), None)
     return ImportPlan(
         fields=fields,
         channels=tuple(labels.get(name, name) for name in found),
         n_planes=len({image.z for image in images}),
-        frame_shape=first.shape if first else (0, 0),
-        dtype=first.dtype if first else "",
         calibration=calibration,
         file_sizes={path: fact.n_bytes for path, fact in facts.items()},
         problems=tuple(problems),
@@ -200,13 +198,14 @@ def _images(
 
 
 def _fields(
-    files: Sequence[SourceFile], images: Sequence[SourceImage], channels: Sequence[str]
+    files: Sequence[SourceFile], images: Sequence[SourceImage], facts: Mapping[Path, TiffFacts]
 ) -> tuple[FieldPlan, ...]:
     sequences = {file.well: file.sequence for file in files}
     digits = dict[WellPath | None, int]()
     for file in files:
         # t9 and t10 side by side are not padded: the shortest tells
         digits[file.well] = min(digits.get(file.well, file.time_digits), file.time_digits)
+    channels = list(dict.fromkeys(image.channel for image in images))
     rank = {name: index for index, name in enumerate(channels)}
     return tuple(
         FieldPlan(
@@ -215,6 +214,8 @@ def _fields(
             times=tuple(sorted({image.time for image in own})),
             time_digits=digits[path.well],
             images=tuple(sorted(own, key=lambda i: (i.time, rank[i.channel], i.z))),
+            frame_shape=facts[own[0].path].shape,
+            dtype=facts[own[0].path].dtype,
         )
         for path, own in findings.by_field(images).items()
     )

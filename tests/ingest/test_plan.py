@@ -23,7 +23,7 @@ def test_frames_keep_their_source_numbers(write_tiff, plan):
     assert (str(field.path), field.sequence) == ("A/01/0", "01")
     assert (field.times, field.time_digits) == ((20, 21, 22), 3)
     assert made.problems == ()
-    assert (made.frame_shape, made.dtype) == ((40, 56), "uint16")
+    assert (field.frame_shape, field.dtype) == ((40, 56), "uint16")
 
 
 def test_planes_stand_by_frame_then_channel_then_z(write_tiff, plan):
