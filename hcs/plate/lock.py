@@ -5,6 +5,9 @@ that works on disks and on S3. The holder is the highest token. It rewrites its 
 seconds; whoever finds the claim unchanged for long enough, by its own clock, takes over with the
 next token. Before each marker a holder, or a worker on its behalf, looks whether its token is
 still the highest: one that was stopped and wakes up after a takeover writes no marker.
+
+On NFS a listing may lag behind by the mount's ``acdirmax``. Who holds the lock is decided by
+making the file, where nothing lags; only the news of a takeover may come that much later.
 """
 
 from __future__ import annotations
