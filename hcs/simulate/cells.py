@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hcs.simulate.settings import Preset
+from hcs.simulate.presets import Preset
 
 N_MODES = 6
 N_PROTRUSIONS = 4

@@ -13,8 +13,9 @@ from hcs.simulate.accidents import spoil
 from hcs.simulate.cells import Population
 from hcs.simulate.draw import Drawing, Image, draw
 from hcs.simulate.motion import UNTREATED, Step, Treatment, advance
+from hcs.simulate.presets import Optics, Preset
 from hcs.simulate.seeding import seed_cells
-from hcs.simulate.settings import AccidentKind, Optics, Preset
+from hcs.simulate.settings import AccidentKind
 from hcs.simulate.tracks import Life, clean, tracks
 
 # relative standard deviation of the noiseless label-free image within cells of the presets,

@@ -18,7 +18,7 @@ from hcs.simulate.cells import (
     outline_modes,
     protrusion_lengths,
 )
-from hcs.simulate.settings import Preset
+from hcs.simulate.presets import Preset
 
 # frames that a cell takes; at 600 s a mitosis lasts half an hour, a death an hour
 _ROUNDING_FRAMES = 3

@@ -29,7 +29,7 @@ def radii(cells: Population) -> NDArray[np.float64]:
     Examples
     --------
     >>> import numpy as np
-    >>> from hcs.simulate.settings import PRESETS
+    >>> from hcs.simulate.presets import PRESETS
     >>> from hcs.simulate.cells import new_cells
     >>> rng = np.random.default_rng(0)
     >>> cell = new_cells(np.zeros((1, 2)), np.array([400.0]), PRESETS["easy"], rng)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs.simulate.cells import NEVER_STOPS, RESPREADING, Population, new_cells
-from hcs.simulate.settings import REFERENCE_AREA_PX, Preset
+from hcs.simulate.presets import REFERENCE_AREA_PX, Preset
 
 # cells also live around the field, so that some come in
 MARGIN_PX = 40

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hcs.simulate.draw import Image
 from hcs.simulate.grains import splat, spread
-from hcs.simulate.settings import REFERENCE_AREA_PX, Preset
+from hcs.simulate.presets import REFERENCE_AREA_PX, Preset
 
 # the plate is drawn wider than the field, since the stage drifts
 PLATE_MARGIN_PX = 24
