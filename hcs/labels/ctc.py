@@ -43,6 +43,10 @@ class Pairs:
     iou: NDArray[np.float64]
 
 
+_NONE = np.zeros(0, dtype=np.int64)
+_EMPTY = Pairs(_NONE, _NONE, _NONE, _NONE, iou=np.zeros(0))
+
+
 def pair(found: Overlaps) -> Pairs:
     """Return the pairs of a frame by the challenge's rule: more than half of the truth object.
 
@@ -129,7 +133,8 @@ def track_scores(
     >>> scores.det, scores.lnk, scores.link_accuracy
     (1.0, 0.0, 0.0)
     """
-    frames = list(frames)
+    # py-ctcmetrics cannot do with a single frame; an empty one at the end changes nothing
+    frames = [*frames, _EMPTY]
     nan = float("nan")
     if sum(frame.truth.size for frame in frames) == 0:
         return TrackScores(tra=nan, det=nan, lnk=nan, link_accuracy=nan)

@@ -51,7 +51,7 @@ class TrackSettings(BaseModel):
         description="farthest move between two frames, in typical object diameters (real)",
     )
     area_weight: float = Field(
-        default=0.25,
+        default=0.5,
         ge=0,
         description="cost of a change of area: object diameters per factor e (real)",
     )
@@ -79,4 +79,10 @@ class TrackSettings(BaseModel):
         le=1,
         description="smallest ratio of the daughters' areas, smaller to larger: a cell divides "
         "into equals, a passing fragment is none (ours)",
+    )
+    min_daughter_frames: int = Field(
+        default=3,
+        ge=1,
+        description="frames that both daughters of a division must be followed for, where the "
+        "sequence is long enough: a cell that is cut in two for a moment divides not (real)",
     )

@@ -58,8 +58,11 @@ def split(mask: NDArray[np.bool_], settings: SplitSettings | None = None) -> NDA
 def distance_map(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return each pixel's distance to the nearest pixel outside the mask, pixels; 0 outside.
 
-    The frame's rim is no outside: an object that the rim cuts keeps its depth.
+    The frame's rim is no outside: an object that the rim cuts keeps its depth. Where there is no
+    outside at all, every distance is 1.
     """
+    if mask.all():
+        return np.ones(mask.shape, dtype=np.float32)
     distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(distance, dtype=np.float32)
 

@@ -226,18 +226,35 @@ def _close(frames: list[_Frame], edges: list[_Edge], settings: TrackSettings) ->
 def _without_false_divisions(
     edges: list[_Edge], links: list[_Edge], frames: list[_Frame], settings: TrackSettings
 ) -> list[_Edge]:
-    """Return the links where only daughters of like size have a mother."""
+    """Return the links where only lasting daughters of like size have a mother.
+
+    A cell that is cut in two in one frame only would have daughters, too.
+    """
     linked = set(links)
     daughters: dict[_Node, list[_Node]] = {}
     # the link between neighbouring frames is the surer one, then the earlier
     for mother, node in sorted(edges, key=lambda edge: (edge not in linked, edge)):
         daughters.setdefault(mother, []).append(node)
+    last_seen = _last_seen(edges)
     kept = []
     for mother, nodes in daughters.items():
         sizes = [frames[t].area[i] for t, i in nodes]
         alike = min(sizes) >= settings.min_daughter_ratio * max(sizes)
-        kept += [(mother, node) for node in (nodes if alike else nodes[:1])]
+        last = [
+            last_seen.get((t, i), t) - t + 1 >= settings.min_daughter_frames
+            or last_seen.get((t, i), t) == len(frames) - 1
+            for t, i in nodes
+        ]
+        kept += [(mother, node) for node in (nodes if alike and all(last) else nodes[:1])]
     return kept
+
+
+def _last_seen(edges: list[_Edge]) -> dict[_Node, int]:
+    """Return the last frame of every object that goes on, or of its offspring."""
+    last: dict[_Node, int] = {}
+    for mother, node in sorted(edges, reverse=True):
+        last[mother] = max(last.get(mother, 0), last.get(node, node[0]))
+    return last
 
 
 def _number(nodes: Iterable[_Node], edges: list[_Edge]) -> tuple[list[int], list[int]]:

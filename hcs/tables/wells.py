@@ -191,7 +191,7 @@ def growth_per_hour(frames: pd.DataFrame, column: str) -> float:
     Examples
     --------
     >>> frames = pd.DataFrame({"t_second": [0, 3600, 7200], "acquisition": 0, "n": [10, 20, 40]})
-    >>> growth_per_hour(frames, "n")
+    >>> round(growth_per_hour(frames, "n"), 6)
     1.0
     """
     rows = frames[frames[column].notna() & (frames[column] > 0) & frames["t_second"].notna()]
