@@ -1,5 +1,6 @@
 """Where tests write: a folder of their own, or a bucket on an S3 server of this session."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -7,8 +8,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+
+from hcs.run.analyse import analyse
+from hcs.settings import RunSettings, Settings
+from tests.plates import make_plate, moving_cells, still_ground
 
 
 def _free_port() -> int:
@@ -55,3 +61,32 @@ def root_url(request: pytest.FixtureRequest) -> str:
     if request.param == "local":
         return str(request.getfixturevalue("tmp_path"))
     return f"{request.getfixturevalue('s3_bucket')}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def _tiny_plate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    url = tmp_path_factory.mktemp("tiny") / "tiny.zarr"
+    wells = {"A/01": moving_cells(0), "A/02": moving_cells(1), "B/01": still_ground(3)}
+    make_plate(url, wells)
+    return url
+
+
+@pytest.fixture
+def tiny_plate(_tiny_plate: Path, tmp_path: Path) -> Path:
+    """Return a plate of one's own: cells move in A/01 and A/02, nothing does in B/01."""
+    return Path(shutil.copytree(_tiny_plate, tmp_path / "tiny.zarr"))
+
+
+@pytest.fixture(scope="session")
+def _analysed_plate(_tiny_plate: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("analysed")
+    url = Path(shutil.copytree(_tiny_plate, folder / "tiny.zarr"))
+    analyse(str(url), Settings(run=RunSettings(dask="none", workers=1)))
+    return url
+
+
+@pytest.fixture
+def analysed_plate(_analysed_plate: Path, tmp_path: Path) -> Path:
+    """Return the same plate after a run with default settings."""
+    shutil.copytree(_analysed_plate.with_suffix(".hcs"), tmp_path / "done" / "tiny.hcs")
+    return Path(shutil.copytree(_analysed_plate, tmp_path / "done" / "tiny.zarr"))

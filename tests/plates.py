@@ -1,5 +1,6 @@
 """A tiny plate with cells that move: the tests of runs start from copies of it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +60,28 @@ def make_plate(
             "uint16",
             (Channel("phase"), Channel("nuclei")),
             pixel_size_um=0.65,
+            z_step_um=1.0,
             interval_s=600,
         )
         field = FieldPath(path, "0")
         create_field_image(plate, field, spec)
         write_frames(plate, field, 0, pixels)
     return plate
+
+
+def results_of(url: Path | str) -> dict[str, bytes]:
+    """Return every file of a plate, and its markers without the number of the run."""
+    plate = Path(url)
+    companion = plate.with_suffix(".hcs")
+    found = {
+        f"plate/{path.relative_to(plate)}": path.read_bytes()
+        for path in sorted(plate.rglob("*"))
+        if path.is_file()
+    }
+    for path in sorted(companion.rglob("*.json")):
+        key = str(path.relative_to(companion))
+        if not key.startswith(("lock/", "attempts/")):
+            content = json.loads(path.read_bytes())
+            content.pop("token", None)
+            found[f"companion/{key}"] = json.dumps(content, sort_keys=True).encode()
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 
 from hcs.plate.commit import JSON
@@ -25,6 +26,7 @@ def provenance_of(status: StepStatus) -> dict[str, JSON]:
     }
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the version of each package that decides a result."""
     return {name: version(name) for name in _PACKAGES}
