@@ -18,6 +18,8 @@ _TRUTH = (
     "a truth plate, or a folder of masks: of a data set (<sequence>/masks/gold_full ...), of a "
     "sequence, or of one kind of masks; files match by the last number of their names"
 )
+# more are for the table on disk, not for the screen
+_MAX_FRAME_ROWS = 60
 _Label = Annotated[str, typer.Option(help="label image")]
 _Plate = Annotated[str, typer.Argument(help="plate, a path or s3:// URL")]
 
@@ -78,8 +80,11 @@ def _print_evaluation(scores: Evaluation) -> None:
     shown = ["f1", "precision", "recall", "iou", "mcc", "ap", "ap_50", "ap_75", "seg"]
     counted = ["n_truth", "n_objects"]
     place = ["well", "field", "frame", "source_number", "truth"]
-    print_rows(rows_of(scores.frames[[*place, *shown, *counted]]), "frames")
+    if len(scores.frames) <= _MAX_FRAME_ROWS:
+        print_rows(rows_of(scores.frames[[*place, *shown, *counted]]), "frames")
     print_rows(rows_of(scores.wells[["well", "truth", "n_frames", *shown]]), "wells")
     print_rows(rows_of(scores.plate[["truth", "n_frames", *shown]]), "plate")
     if len(scores.tracks):
         print_rows(rows_of(scores.tracks), "tracks")
+    if scores.failed:
+        print(f"failed, without scores: {', '.join(scores.failed)}")

@@ -23,7 +23,7 @@ from hcs.plate.path import FieldPath
 from hcs.plate.read import read_label_image
 from hcs.plate.storage import write_errors
 from hcs.plate.table import read_table, table_names
-from hcs.run.export import check_label
+from hcs.run.export import check_label, has_failed
 from hcs.run.truth import Coverage, Labels, Truth
 
 _PLACE = ["well", "field", "frame", "source_number", "truth"]
@@ -51,6 +51,8 @@ class Evaluation:
         Plain means over frames, complete and partial truths apart: every frame has one vote.
     tracks : DataFrame
         A row per field with true identities.
+    failed : tuple of str
+        Fields of wells that failed: they have no scores, which is not a score of 0.
     """
 
     label: str
@@ -59,12 +61,14 @@ class Evaluation:
     wells: pd.DataFrame
     plate: pd.DataFrame
     tracks: pd.DataFrame
+    failed: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return all tables as lists of rows, None for NaN."""
         tables = {name: getattr(self, name) for name in ("frames", "wells", "plate", "tracks")}
         rows = {name: rows_of(table) for name, table in tables.items()}
-        return {"label": self.label, "crop_px": self.crop_px, **rows}
+        own = {"label": self.label, "crop_px": self.crop_px, "failed": list(self.failed)}
+        return own | rows
 
 
 def evaluate_plate(plate: Plate, truth: Truth, label: str, *, crop_px: int = 0) -> Evaluation:
@@ -90,6 +94,8 @@ def evaluate_plate(plate: Plate, truth: Truth, label: str, *, crop_px: int = 0) 
     """
     fields = [field for well in plate.layout.wells for field in plate.well(well).fields]
     check_label(plate, label, fields)
+    failed = [field for field in fields if has_failed(plate, field, label)]
+    fields = [field for field in fields if field not in failed]
     sources = read_sources(plate)
     times = {field: field_source(sources, plate, field).times for field in fields}
     rows = [
@@ -108,6 +114,7 @@ def evaluate_plate(plate: Plate, truth: Truth, label: str, *, crop_px: int = 0) 
         wells=_means(frames, ["well", "truth"]),
         plate=_means(frames, ["truth"]),
         tracks=pd.DataFrame(tracks, columns=_TRACKS),
+        failed=tuple(map(str, failed)),
     )
 
 

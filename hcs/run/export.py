@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hcs.errors import MissingError
 from hcs.ingest.provenance import field_source, folder_name, read_sources
-from hcs.plate.open import Plate
+from hcs.plate.open import Plate, label_key
 from hcs.plate.path import FieldPath
 from hcs.plate.read import read_label_image
 from hcs.plate.storage import write_errors
@@ -27,6 +27,7 @@ class Exported:
     field : FieldPath
     folder : Path
     n_files : int
+        0 for a field of a failed well: it has no labels, not even empty ones.
     """
 
     field: FieldPath
@@ -62,6 +63,9 @@ def export_labels(
     for field in fields:
         source = field_source(sources, plate, field)
         own = folder / folder_name(plate, field, source)
+        if has_failed(plate, field, label):
+            on_field(Exported(field, own, 0))
+            continue
         frames = read_label_image(plate, field, label, range(len(source.times)))
         with write_errors(str(own)):
             own.mkdir(parents=True, exist_ok=True)
@@ -73,6 +77,11 @@ def export_labels(
 def write_tiff(path: Path, labels: NDArray[np.uint32]) -> None:
     """Write one label image, shape (y, x), as an uint32 TIFF that holds no date."""
     tifffile.imwrite(path, labels.astype(np.uint32), compression="zlib", metadata=None)
+
+
+def has_failed(plate: Plate, field: FieldPath, label: str) -> bool:
+    """Tell whether a label image stands empty for a well that failed."""
+    return "state" in plate.attributes(label_key(field, label))
 
 
 def check_label(plate: Plate, label: str, fields: list[FieldPath]) -> None:

@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 from hcs.errors import FramesError, MissingError, SettingsError
+from hcs.plate.path import FieldPath
+from hcs.plate.write import write_empty_label_image
 from hcs.run.evaluate import evaluate_plate, score_frame, write_evaluation
 from hcs.run.truth import open_truth
 
@@ -114,6 +116,15 @@ def test_no_truth_names_the_numbers_that_there_are(evaluate, write_mask, draw):
     write_mask("s1/masks/gold_full/man_seg099.tif", draw())
     with pytest.raises(MissingError, match="20 to 22 of A/01/0, 5 to 6 of A/02/0"):
         evaluate()
+
+
+def test_a_failed_well_has_no_scores(plate, evaluate, write_mask, draw):
+    write_empty_label_image(plate, FieldPath.parse("A/02/0"), "ssl_cells", "failed")
+    write_mask("s1/masks/gold_full/man_seg020.tif", draw((1, 4, 4, 8)))
+    write_mask("s2/masks/gold_full/man_seg005.tif", draw((1, 4, 4, 8)))
+    scores = evaluate()
+    assert scores.failed == ("A/02/0",)
+    assert scores.wells["well"].tolist() == ["A01"]
 
 
 def test_a_label_image_that_is_not_there_is_named(plate, tmp_path):

@@ -3,6 +3,8 @@ import pytest
 import tifffile
 
 from hcs.errors import MissingError
+from hcs.plate.path import FieldPath
+from hcs.plate.write import write_empty_label_image
 from hcs.run.export import export_labels
 
 
@@ -43,3 +45,12 @@ def test_nothing_is_written_where_a_field_lacks_the_label_image(
     ):
         export_labels(sequence_plate, tmp_path / "out", "ssl_cells", lambda one: None)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_failed_well_has_no_files(sequence_plate, put, draw, tmp_path):
+    put(sequence_plate, "A/01/0", [draw()] * 3)
+    write_empty_label_image(sequence_plate, FieldPath.parse("A/02/0"), "ssl_cells", "failed")
+    told = []
+    export_labels(sequence_plate, tmp_path / "out", "ssl_cells", told.append)
+    assert [one.n_files for one in told] == [3, 0]
+    assert not (tmp_path / "out/s2").exists()
