@@ -1,8 +1,8 @@
 """Instances: touching objects of a mask become labels of their own.
 
-The watershed of the distance map from its h-maxima (METHODS B4: one reconstruction finds the
-markers). On true masks of seven real sets, the map in units of the frame's typical radius and
-slightly smoothed was better than the map normalised per component (SEG .97 against .93).
+The watershed of the distance map from its h-maxima. On true masks of six real sets,
+the map in units of the frame's typical radius and slightly smoothed was better than the map
+normalised per component (AP at IoU .5: .90 against .84, and .79 of the components as they are).
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
-from skimage.measure import label
-from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
 
+from hcs.labels.peaks import peaks
 from hcs.labels.settings import SplitSettings
 
 _CONNECTED_8 = np.ones((3, 3), dtype=bool)
-# below every distance: where no object is, nothing connects two peaks
-_NOWHERE = np.float32(-1e6)
 
 
 def split(mask: NDArray[np.bool_], settings: SplitSettings | None = None) -> NDArray[np.uint32]:
@@ -116,7 +113,7 @@ def split_by_distance(
     ndarray of uint32, shape (y, x)
         Labels 1..n in raster order; every component of the mask holds at least one.
     """
-    markers = label(_h_maxima(distance, mask, h), connectivity=2)
+    markers, _ = ndi.label(peaks(distance, mask, h), _CONNECTED_8)
     flooded = watershed(-distance, markers, mask=mask, connectivity=2)
     return in_raster_order(flooded)
 
@@ -134,16 +131,6 @@ def in_raster_order(labels: NDArray[np.integer]) -> NDArray[np.uint32]:
     objects = np.flatnonzero(values != 0)
     rank[objects[np.argsort(first[objects])]] = np.arange(1, objects.size + 1)
     return rank[inverse].reshape(labels.shape)
-
-
-def _h_maxima(
-    distance: NDArray[np.float32], mask: NDArray[np.bool_], h: float
-) -> NDArray[np.bool_]:
-    """Return where the map stands h above the way to any higher peak of its component."""
-    inside = np.where(mask, distance, _NOWHERE)
-    reached = reconstruction(inside - h, inside, footprint=_CONNECTED_8)
-    # the tops of peaks stand out by exactly h, up to rounding
-    return np.asarray(mask & (inside - reached >= h * (1 - 1e-3)))
 
 
 def _smooth(distance: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
