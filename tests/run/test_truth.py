@@ -1,8 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from hcs.errors import FramesError, MissingError, PlateError
 from hcs.plate.path import FieldPath
+from hcs.plate.table import write_table
 from hcs.run.truth import open_truth, read_mask
 
 S1, S2 = FieldPath.parse("A/01/0"), FieldPath.parse("A/02/0")
@@ -65,7 +67,9 @@ def test_one_kind_of_masks_can_be_asked_for(sequence_plate, write_mask, draw, ki
 def test_two_masks_of_one_frame_are_refused(truth, write_mask, draw):
     write_mask("s1/masks/gold_full/man_seg020.tif", draw())
     write_mask("s1/masks/gold_full/t20.tif", draw())
-    with pytest.raises(PlateError, match=r"two masks of frame 20: .*man_seg020\.tif and .*t20\.tif"):
+    with pytest.raises(
+        PlateError, match=r"two masks of frame 20: .*man_seg020\.tif and .*t20\.tif"
+    ):
         truth.coverage(S1)
 
 
@@ -94,6 +98,12 @@ def test_a_truth_plate_answers_with_the_label_image_that_fits(sequence_plate, pu
     assert truth.coverage(S1) == {0: "full", 1: "full", 2: "full"}
     assert truth.labels(S1, 0).max() == 1
     assert truth.tracks(S1) is None
+    tracks = pd.DataFrame({"label": [1, 4], "parent_label": [0, 1]})
+    write_table(sequence_plate, S1, "tracks", tracks, "generic_table")
+    known = truth.tracks(S1)
+    assert known is not None
+    assert (known.frames, dict(known.parents)) == ((0, 1, 2), {1: 0, 4: 1})
+    assert np.array_equal(truth.markers(S1, 1), draw((1, 2, 2, 5)))
     other = open_truth(sequence_plate.storage.url, sequence_plate, "something")
     with pytest.raises(MissingError, match=r"no label image for 'something' .*cells, nuclei"):
         other.labels(S1, 0)
