@@ -19,7 +19,8 @@ from hcs.errors import CorruptError
 from hcs.ingest.ome_tiff import open_pages, read_page
 from hcs.ingest.plan import FieldPlan, ImportPlan
 from hcs.ingest.source import SourceImage
-from hcs.plate.create import ImageSpec, create_field_image
+from hcs.plate.create import create_field_image
+from hcs.plate.levels import ImageSpec
 from hcs.plate.metadata import Channel
 from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from hcs.errors import MissingError, WriteError
-from hcs.image.pyramid import halved_shape
 from hcs.plate.array import create_array
 from hcs.plate.describe import (
     image_attributes,
@@ -20,8 +18,9 @@ from hcs.plate.describe import (
     plate_attributes,
     well_attributes,
 )
-from hcs.plate.group import read_attributes, write_group
-from hcs.plate.metadata import AXES, Channel, FieldImage, Level, PlateLayout
+from hcs.plate.group import OWN, read_attributes, write_group
+from hcs.plate.levels import ImageSpec, image_levels, label_levels
+from hcs.plate.metadata import AXES, Level, PlateLayout
 from hcs.plate.multiscale import axis_units
 from hcs.plate.open import Plate, label_key
 from hcs.plate.path import FieldPath
@@ -30,46 +29,6 @@ from hcs.plate.storage import Storage
 
 if TYPE_CHECKING:
     from hcs.plate.commit import JSON
-
-
-# where attributes of ours stand in a group that we made
-OWN = "hcs"
-# viewers of whole plates show the coarsest level of every well
-_COARSEST_PX = 256
-# CONTRACT 3: a chunk is a whole plane, or a square of so many pixels
-_CHUNK_PX = range(512, 1081)
-
-
-@dataclass(frozen=True)
-class ImageSpec:
-    """What a new field image shall be.
-
-    Parameters
-    ----------
-    axes : tuple of str
-        A subset of t c z y x, in that order; y and x always.
-    shape : tuple of int
-        Along `axes`, at full resolution.
-    dtype : str
-        As NumPy prints it.
-    channels : tuple of Channel
-        As many as the ``c`` axis is long; one without it.
-    pixel_size_um, interval_s, z_step_um : float or None
-        None where nobody knows.
-    storage : {"chunked", "sharded"}
-        Sharded: one file holds all chunks of a frame; OME-Zarr 0.5 only.
-    acquisition : int or None
-    """
-
-    axes: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
-    channels: tuple[Channel, ...]
-    pixel_size_um: float | None = None
-    interval_s: float | None = None
-    z_step_um: float | None = None
-    storage: Literal["chunked", "sharded"] = "chunked"
-    acquisition: int | None = None
 
 
 def create_plate(url: str | Path, layout: PlateLayout) -> Plate:
@@ -128,7 +87,7 @@ def create_field_image(plate: Plate, field: FieldPath, spec: ImageSpec) -> None:
     _check_spec(plate, field, spec)
     _list_in_well(plate, field, spec.acquisition)
     version = plate.layout.version
-    levels = _image_levels(spec)
+    levels = image_levels(spec)
     attributes = image_attributes(
         version, str(field), _units(spec), levels, spec.channels, spec.dtype
     )
@@ -178,7 +137,7 @@ def _create_label_image(plate: Plate, field: FieldPath, name: str, own: Mapping[
     units = axis_units(version, plate.attributes(str(field)))
     axes = {axis: unit for axis, unit in units.items() if axis != "c"}
     key = label_key(field, name)
-    levels = _label_levels(image)
+    levels = label_levels(image)
     plate.storage.delete(key)
     attributes = label_image_attributes(version, name, axes, levels, own)
     write_group(plate.storage, version, key, attributes)
@@ -202,85 +161,6 @@ def _create_arrays(
     for level in levels:
         path = f"{key}/{level.path}"
         create_array(store, plate.layout.version, path, level, dtype, axes=axes, kind=kind)
-
-
-def _label_levels(image: FieldImage) -> tuple[Level, ...]:
-    keep = [i for i, axis in enumerate(image.axes) if axis != "c"]
-    axes = tuple(image.axes[i] for i in keep)
-    side = chunk_side(image.frame_shape)
-    stored: Literal["chunked", "sharded"] = "sharded" if image.levels[0].shards else "chunked"
-    nested = any("/" in level.path for level in image.levels)
-    return tuple(
-        _stored(
-            str(number) if nested else level.path,
-            {
-                axis: 1 if axis == "z" else level.shape[i]
-                for i, axis in zip(keep, axes, strict=True)
-            },
-            tuple(level.scale[i] for i in keep),
-            tuple(level.translation[i] for i in keep),
-            side,
-            stored,
-        )
-        for number, level in enumerate(image.levels)
-    )
-
-
-def _image_levels(spec: ImageSpec) -> tuple[Level, ...]:
-    lengths = dict(zip(spec.axes, spec.shape, strict=True))
-    side = chunk_side((lengths["y"], lengths["x"]))
-    sizes = {"t": spec.interval_s, "z": spec.z_step_um, "y": spec.pixel_size_um}
-    sizes["x"] = sizes["y"]
-    levels, factor = list[Level](), 1.0
-    while True:
-        scale = tuple(
-            (sizes.get(axis) or 1.0) * (factor if axis in "yx" else 1.0) for axis in spec.axes
-        )
-        none = (0.0,) * len(scale)
-        levels.append(_stored(str(len(levels)), lengths, scale, none, side, spec.storage))
-        if max(lengths["y"], lengths["x"]) <= _COARSEST_PX:
-            return tuple(levels)
-        y, x = halved_shape((lengths["y"], lengths["x"]))
-        lengths, factor = lengths | {"y": y, "x": x}, 2 * factor
-
-
-def _stored(
-    path: str,
-    lengths: Mapping[str, int],
-    scale: tuple[float, ...],
-    translation: tuple[float, ...],
-    side: int,
-    storage: Literal["chunked", "sharded"],
-) -> Level:
-    chunks = {axis: side if axis in "yx" else 1 for axis in lengths}
-    # a shard is a frame with all that belongs to it: one writer, one file
-    shards = {axis: 1 if axis == "t" else -(-n // chunks[axis]) for axis, n in lengths.items()}
-    return Level(
-        path,
-        tuple(lengths.values()),
-        tuple(chunks.values()),
-        tuple(n * chunks[axis] for axis, n in shards.items()) if storage == "sharded" else None,
-        scale,
-        translation,
-    )
-
-
-def chunk_side(frame_shape: tuple[int, int]) -> int:
-    """Return the side of square chunks: a whole plane, or that of 512 to 1080 that pads least.
-
-    Square and the same on every level, never clipped to a coarse level's shape: vizarr shows
-    nothing else.
-
-    Examples
-    --------
-    >>> chunk_side((300, 200)), chunk_side((2160, 2160)), chunk_side((1216, 1920))
-    (300, 1080, 640)
-    """
-    if max(frame_shape) < _CHUNK_PX.start:
-        return max(frame_shape)
-    y, x = frame_shape
-    # of those that pad alike the largest: fewer files
-    return min(_CHUNK_PX, key=lambda side: (-(-y // side) * -(-x // side) * side * side, -side))
 
 
 def _check_spec(plate: Plate, field: FieldPath, spec: ImageSpec) -> None:

@@ -45,6 +45,7 @@ def _checked(kind: str, version: Version, part: Attributes) -> Attributes:
 
 
 def _versioned(version: Version, section: Attributes) -> Attributes:
+    # 0.5 says it once per group, above its sections
     return section if version == "0.5" else section | {"version": version}
 
 
@@ -67,7 +68,7 @@ def plate_attributes(layout: PlateLayout) -> Attributes:
         plate["acquisitions"] = [
             {"id": a.id, "name": a.name} if a.name else {"id": a.id} for a in layout.acquisitions
         ]
-    # 0.5 has a version for the hierarchy, but readers of plates look here too
+    # also in 0.5: ome-zarr-models asks for it here
     section: Attributes = plate | {"version": layout.version}
     return _checked("plate", layout.version, {"plate": section})
 
@@ -82,8 +83,7 @@ def well_attributes(
         else {"path": field.name, "acquisition": acquisition}
         for field, acquisition in zip(fields, acquisitions, strict=True)
     ]
-    # as for the plate
-    return _checked("well", version, {"well": {"images": images, "version": version}})
+    return _checked("well", version, {"well": _versioned(version, {"images": images})})
 
 
 def image_attributes(

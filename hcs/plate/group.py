@@ -17,6 +17,9 @@ from hcs.plate.storage import Storage
 if TYPE_CHECKING:
     from hcs.plate.commit import JSON
 
+# where attributes of ours stand in the group of an image or a label image that we made
+OWN = "hcs"
+
 
 def document_key(path: str, name: str) -> str:
     """Return the key of a metadata document of a node; the root's path is empty.

@@ -74,8 +74,8 @@ def level_paths(version: Version, attributes: Mapping[str, Any], subject: str) -
         The metadata cannot be read, or a path leaves the image.
     """
     found = Problems()
-    multiscale = _parse(version, attributes, found)
-    paths = tuple(dataset.path for dataset in multiscale.datasets) if multiscale else ()
+    multiscale = _parse(version, attributes, subject, found)
+    paths = tuple(dataset.path for dataset in multiscale.datasets)
     for path in paths:
         try:
             check_key(path)
@@ -121,9 +121,7 @@ def parse_image(
     """
     found = Problems()
     part = ome_part(version, attributes)
-    multiscale = _parse(version, attributes, found)
-    found.check(subject)
-    assert multiscale is not None
+    multiscale = _parse(version, attributes, subject, found)
     if len(part["multiscales"]) > 1:
         found.warn(f"{subject} holds several multiscale images; the first is read")
     check_version(version, part["multiscales"][0], part, subject, found)
@@ -155,13 +153,13 @@ def parse_image(
     return image, tuple(found.warnings)
 
 
-def _parse(version: Version, attributes: Mapping[str, Any], found: Problems) -> _Multiscale | None:
+def _parse(
+    version: Version, attributes: Mapping[str, Any], subject: str, found: Problems
+) -> _Multiscale:
     part = ome_part(version, attributes)
     if "multiscales" not in part:
-        found.problem("its metadata have no 'multiscales': it is no image")
-        return None
-    image = found.parse(_Image, part, "metadata")
-    return image.multiscales[0] if image else None
+        raise PlateError(f"{subject}: its metadata have no 'multiscales': it is no image")
+    return found.parse(_Image, part, "metadata", subject).multiscales[0]
 
 
 def _check_axes(axes: tuple[str, ...], found: Problems) -> None:

@@ -109,10 +109,7 @@ def parse_plate(
             f"{name} holds {what}: its metadata have no 'plate'",
             hint="give the folder above the rows",
         )
-    plate = found.parse(_Plate, part["plate"], "plate")
-    found.check(f"plate {name}")
-    # check() raised if parsing failed
-    assert plate is not None
+    plate = found.parse(_Plate, part["plate"], "plate", f"plate {name}")
     rows, columns = (
         _unique(kind, [item.name for item in items], found)
         for kind, items in (("row", plate.rows), ("column", plate.columns))
@@ -165,8 +162,7 @@ def parse_well(
     found = Problems()
     part = ome_part(version, attributes)
     check_version(version, part.get("well"), part, f"well {path}", found)
-    well = found.parse(_Well, part.get("well", {}), "well")
-    images = well.images if well else ()
+    images = found.parse(_Well, part.get("well", {}), "well", f"well {path}").images
     fields = list[FieldPath]()
     for text, count in Counter(image.path for image in images).items():
         if count > 1:

@@ -15,6 +15,7 @@ from hcs.plate.metadata import FieldImage, PlateLayout, Well
 from hcs.plate.multiscale import level_paths, parse_image
 from hcs.plate.ngff import parse_plate, parse_well, read_root
 from hcs.plate.path import FieldPath, WellPath
+from hcs.plate.problems import some
 from hcs.plate.storage import Storage, check_key
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Plate:
             if path not in self.layout.wells:
                 raise MissingError(
                     f"plate {self.layout.name} has no well {path}",
-                    hint=f"it has {_some(self.layout.wells)}",
+                    hint=f"it has {some(self.layout.wells)}",
                 )
             attributes = self._attributes(str(path), f"well {path}")
             well, warnings = parse_well(path, self.layout.version, attributes)
@@ -138,7 +139,7 @@ class Plate:
             fields = self.well(path.well).fields
             if path not in fields:
                 raise MissingError(
-                    f"well {path.well} has no field {path.name}", hint=f"it has {_some(fields)}"
+                    f"well {path.well} has no field {path.name}", hint=f"it has {some(fields)}"
                 )
             self._images[str(path)] = self._image(path, str(path), f"field {path}")
         return self._images[str(path)]
@@ -166,7 +167,7 @@ class Plate:
             names = self.label_names(path)
             if name not in names:
                 raise MissingError(
-                    f"field {path} has no label image {name!r}", hint=f"it has {_some(names)}"
+                    f"field {path} has no label image {name!r}", hint=f"it has {some(names)}"
                 )
             self._images[key] = self._image(path, key, f"label image {name!r} of field {path}")
         return self._images[key]
@@ -226,8 +227,8 @@ class Plate:
                 missing.append(level)
         if missing:
             raise MissingError(
-                f"{subject} has no level {_some(missing)}",
-                hint=f"its metadata list {_some(levels)}; copy the plate anew",
+                f"{subject} has no level {some(missing)}",
+                hint=f"its metadata list {some(levels)}; copy the plate anew",
             )
         image, warnings = parse_image(path, version, attributes, arrays, subject)
         self._remember(warnings)
@@ -266,10 +267,3 @@ def label_key(path: FieldPath, name: str) -> str:
     'B/03/0/labels/ssl_cells'
     """
     return check_key(f"{path}/labels/{name}")
-
-
-def _some(names: object) -> str:
-    """Return names for a message, not more than a reader wants to see."""
-    listed = [str(name) for name in names] if isinstance(names, (list, tuple)) else []
-    shown = ", ".join(listed[:10]) or "none"
-    return f"{shown} and {len(listed) - 10} more" if len(listed) > 10 else shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -53,12 +54,25 @@ class Problems:
             listed = "; ".join(self.problems)
             raise PlateError(f"{subject} has {len(self.problems)} problems: {listed}", hint)
 
-    def parse(self, model: type[T], content: object, where: str) -> T | None:
-        """Return JSON as a model; None after noting each part that does not fit."""
+    def parse(self, model: type[T], content: object, where: str, subject: str) -> T:
+        """Return JSON as a model; raise one PlateError with each part that does not fit."""
         try:
             return model.model_validate(content)
         except ValidationError as error:
             for part in error.errors():
                 place = ".".join(map(str, (where, *part["loc"])))
                 self.problem(f"{place}: {part['msg'].lower()}")
-            return None
+            self.check(subject)
+            raise
+
+
+def some(names: Sequence[object], most: int = 10) -> str:
+    """Return names for a message, not more than a reader wants to see.
+
+    Examples
+    --------
+    >>> some(["A/01", "A/02", "A/03"], most=2), some([])
+    ('A/01, A/02 and 1 more', 'none')
+    """
+    shown = ", ".join(map(str, names[:most])) or "none"
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

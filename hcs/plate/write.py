@@ -12,13 +12,13 @@ from hcs.errors import WriteError
 from hcs.image.pyramid import halve, shrink_labels
 from hcs.plate.array import open_array, write_aligned
 from hcs.plate.create import (
-    ImageSpec,
     create_empty_label_image,
     create_field_image,
     create_label_image,
     create_plate,
     create_wells,
 )
+from hcs.plate.levels import ImageSpec
 from hcs.plate.metadata import AXES, FieldImage
 from hcs.plate.open import Plate, label_key
 from hcs.plate.path import FieldPath

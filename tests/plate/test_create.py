@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from hcs.errors import MissingError, WriteError
-from hcs.plate.create import chunk_side, create_wells
+from hcs.plate.create import create_wells
+from hcs.plate.levels import chunk_side
 from hcs.plate.metadata import Channel, PlateLayout
 from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath, WellPath

@@ -22,9 +22,9 @@ def test_one_problem_stands_alone_and_several_are_counted():
 
 
 def test_every_part_that_does_not_fit_is_a_problem():
-    found = Problems()
-    assert found.parse(Section, {"width": "wide"}, "part") is None
-    assert [text.split(":")[0] for text in found.problems] == ["part.width", "part.height"]
+    words = r"plate demo has 2 problems: part\.width: .*; part\.height: field required"
+    with pytest.raises(PlateError, match=words):
+        Problems().parse(Section, {"width": "wide"}, "part", "plate demo")
 
 
 def test_a_warning_is_noted_once():

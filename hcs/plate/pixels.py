@@ -1,0 +1,127 @@
+"""The pixels of an opened image, read part by part; what is damaged or missing is found out."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import lzma
+import zlib
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from zarr.abc.store import Store
+from zarr.storage import WrapperStore
+
+from hcs.errors import CorruptError
+from hcs.plate.array import open_array
+from hcs.plate.group import OWN
+from hcs.plate.metadata import AXES, FieldImage
+from hcs.plate.open import Plate
+from hcs.plate.storage import read_errors
+
+if TYPE_CHECKING:
+    import zarr
+    from zarr.abc.store import ByteRequest
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+logger = logging.getLogger(__name__)
+
+# frames of one chunk are decoded together, as long as they do not take more than this
+_READ_AHEAD_BYTES = 64 * 2**20
+# what the codecs of zarr and numcodecs raise on bytes that they did not write
+_DECODE_ERRORS = (
+    RuntimeError, ValueError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+
+
+class NotingStore(WrapperStore[Store]):
+    """Pass reads on to another store, and keep the keys that it did not have.
+
+    Zarr reads a missing chunk as fill values without a word.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.missing = list[str]()
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Read a file, and note if there is none."""
+        content = await super().get(key, prototype, byte_range)
+        if content is None:
+            self.missing.append(key)
+        return content
+
+
+class Pixels:
+    """The full resolution of an image, opened to be read part by part.
+
+    Parameters
+    ----------
+    plate : Plate
+    key : str
+        Of the image group.
+    image : FieldImage
+    """
+
+    def __init__(self, plate: Plate, key: str, image: FieldImage) -> None:
+        attributes = plate.attributes(key)
+        own = attributes.get(OWN)
+        # in what we made every chunk is written, unless it is said to be empty
+        self._chunks = own.get("chunks") if isinstance(own, dict) else None
+        self._store = NotingStore(plate.storage.zarr_store(read_only=True))
+        self._image = image
+        path = f"{key}/{image.levels[0].path}"
+        self.array: zarr.Array[Any] = open_array(self._store, plate.layout.version, path)
+
+    def read(self, frames: range, channels: slice, planes: slice, what: str) -> NDArray[Any]:
+        """Return pixels of shape (t, c, z, y, x) in native byte order."""
+        self._store.missing.clear()
+        time = slice(frames[0], frames[-1] + 1, max(frames.step, 1))
+        wanted = {"t": time, "c": channels, "z": planes}
+        axes = self._image.axes
+        selection = tuple(wanted.get(axis, slice(None)) for axis in axes)
+        name = f"{what}, {_frames_name(frames)}"
+        try:
+            with read_errors(self.array.path):
+                pixels = np.asarray(self.array[selection])
+        except _DECODE_ERRORS as error:
+            raise CorruptError(
+                f"{name}: a chunk of {self.array.path} is damaged ({error})",
+                hint="copy it anew from where the plate came from",
+            ) from error
+        self._judge_missing(name)
+        absent = tuple(i for i, axis in enumerate(AXES) if axis not in axes)
+        return np.expand_dims(pixels, absent).astype(self._image.dtype, copy=False)
+
+    def _judge_missing(self, name: str) -> None:
+        if not self._store.missing or self._chunks == "none":
+            return
+        first = self._store.missing[0]
+        if self._chunks == "all":
+            raise CorruptError(
+                f"{name}: {first} is missing", hint="it was lost, or its writing did not finish"
+            )
+        # other writers leave out chunks that hold the fill value only: legal, so only a warning
+        logger.warning(
+            "%s: %s is missing and reads as empty; whether it was lost cannot be told", name, first
+        )
+
+    def blocks(self, frames: range, planes: slice) -> Iterator[range]:
+        """Cut frames into runs that lie in one chunk and fit the memory to read ahead."""
+        along_t = self.array.chunks[self._image.axes.index("t")] if "t" in self._image.axes else 1
+        n_planes = len(range(*planes.indices(self._image.length("z"))))
+        frame_bytes = n_planes * int(np.prod(self._image.frame_shape)) * self.array.dtype.itemsize
+        most = max(_READ_AHEAD_BYTES // frame_bytes, 1) if frames.step > 0 else 1
+        for _, run in groupby(range(len(frames)), key=lambda i: frames[i] // along_t):
+            indices = list(run)
+            for first in indices[::most]:
+                yield frames[first : min(first + most, indices[-1] + 1)]
+
+
+def _frames_name(frames: range) -> str:
+    return f"frame {frames[0]}" if len(frames) == 1 else f"frames {frames[0]} to {frames[-1]}"
