@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +22,7 @@ class Column:
     Parameters
     ----------
     name : str
-        May hold ``<channel>`` or ``<label>``: then there is one for each channel or label image.
+        May end in ``<channel>`` or ``<label>``: then there is one for each channel or label image.
     dtype : str
         As pandas names it; ``Int64`` and ``float64`` may hold missing values.
     unit : str
@@ -120,11 +119,10 @@ class Table:
     def _declared(self, repeats: Sequence[str]) -> dict[str, Column]:
         named = {column.name: column for column in self.columns if "<" not in column.name}
         for repeat in repeats:
-            named |= {
-                re.sub("<.*>", repeat, column.name): column
-                for column in self.columns
-                if "<" in column.name
-            }
+            for column in self.columns:
+                kind, is_repeated, _ = column.name.partition("<")
+                if is_repeated:
+                    named[kind + repeat] = column
         return named
 
 

@@ -252,7 +252,8 @@ def _with_condition(table: pd.DataFrame, condition: pd.DataFrame | None) -> pd.D
     problems = [
         f"its column {name!r} is one of ours" for name in free if name in table and name not in _KEY
     ]
-    twice = free.loc[free.duplicated(["row", "column"]), ["row", "column"]].agg("".join, axis=1)
+    names = free["row"] + free["column"]
+    twice = names[names.duplicated()].unique()
     problems += [f"well {well} is in it twice" for well in twice]
     if problems:
         raise ValueError("plate map: " + "; ".join(problems))
