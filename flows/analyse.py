@@ -21,6 +21,7 @@ from typing import Any
 from prefect import State, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -73,7 +74,11 @@ def run_flow(url: str, settings: Settings, on_outcome: OnOutcome | None = None) 
     return watcher.report or analyse(url, settings, on_outcome=on_outcome)
 
 
-@flow(name="analyse", flow_run_name="{plate}", retries=0, log_prints=False)
+def _run_name() -> str:
+    return PurePosixPath(str(flow_run.parameters.get("plate", "plate"))).name
+
+
+@flow(name="analyse", flow_run_name=_run_name, retries=0)
 def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  # noqa: B008 - frozen
     """Analyse one plate.
 
@@ -148,7 +153,8 @@ def _repeat_log(outcome: WellOutcome) -> None:
     for line in outcome.log:
         level, _, text = line.partition(" ")
         log.log(logging.getLevelNamesMapping().get(level, logging.INFO), text)
-    log.log(logging.ERROR if outcome.failure else logging.INFO, outcome.line)
+    if not outcome.failure:
+        log.info(outcome.line)
 
 
 def _state_of(report: Report) -> State[Any]:

@@ -153,7 +153,9 @@ class _Visits:
             # whatever it was: one bad well never stops the others
             outcome = _failed(well.well, error, time.monotonic() - begun)
         starts = self.attempts.most(name)
-        return self._note(replace(outcome, attempts=starts), number)
+        outcome = replace(outcome, attempts=starts)
+        self._note(outcome, number)
+        return outcome
 
     def _through(self, well: WellPlan, name: str) -> Iterator[WellOutcome]:
         """Do the steps of a well, those that go to the same workers together."""
@@ -187,12 +189,11 @@ class _Visits:
 
         return compute
 
-    def _note(self, outcome: WellOutcome, number: int) -> WellOutcome:
+    def _note(self, outcome: WellOutcome, number: int) -> None:
         before = [self.outcomes[outcome.well]] if number > 1 else []
         self.outcomes[outcome.well] = whole = combine([*before, outcome])
         through = sum(one.state in ("done", "kept", "failed") for one in self.outcomes.values())
         self.on_outcome(whole, through, len(self.outcomes))
-        return whole
 
 
 @dataclass
