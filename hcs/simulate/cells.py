@@ -155,7 +155,7 @@ def new_cells(
         age=zeros,
         depth=np.exp(preset.depth_spread * kind),
         nucleus=_nuclei(n, rng),
-        relief=rng.choice([-1.0, 1.0], n) * _around_one(n, 0.25, rng),
+        relief=rng.choice([-1.0, 1.0], n, p=[0.3, 0.7]) * _around_one(n, 0.15, rng),
         nucleoli=_inside(n, N_NUCLEOLI, 0.6, rng),
         chromatin=_inside(n, N_CHROMATIN, 0.9, rng),
         granules=_granules(kind, preset, rng),

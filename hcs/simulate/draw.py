@@ -135,7 +135,7 @@ def _add_cell(
     plateau = np.clip(inner / 0.3, 0, 1)
     rim = np.exp(-((inner / 0.09) ** 2))
     relief += mine * float(cell.relief[0] * (1 - rounded)) * (plateau * (inner > 0))
-    relief += core * np.float32(0.9 * (1 - rounded)) * rim
+    relief += core * np.float32(1.3 * (1 - rounded)) * rim
     condensed = float(cell.expression[0, 0] * (1 + rounded))
     nuclear_stain += core * np.float32(condensed) * (0.35 + 0.65 * np.sqrt(plateau))
     cell_stain += (

@@ -18,9 +18,8 @@ from hcs.simulate.seeding import seed_cells
 from hcs.simulate.settings import AccidentKind
 from hcs.simulate.tracks import Life, clean, tracks
 
-# relative standard deviation of the noiseless label-free image within cells of the presets,
-# measured; it turns a contrast to noise into a noise (a test measures the ratio)
-_CELL_CONTRAST: dict[Optics, float] = {"phase": 0.35, "brightfield": 0.14}
+# fields differ in contrast by this many sigma either way
+_WORST = 1.5
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,7 @@ def simulate_field(preset: Preset, scene: Scene, seed: np.random.SeedSequence) -
     light = optics.light(
         scene.shape, preset.vignetting, preset.blobs_per_field, preset.blob_depth, light_rng
     ) * np.float32(scene.brightness)
-    contrast = np.exp(
-        preset.contrast_spread * (np.clip(light_rng.standard_normal(), -1.5, 1.5) - 1.5)
-    )
+    contrast = _fading(preset, light_rng)
     plate = substrate.substrate(preset, scene.shape, plate_rng)
     drift = np.cumsum(plate_rng.normal(0, preset.drift_px, (scene.n_frames, 2)), axis=0)
     drift = np.clip(
@@ -103,7 +100,7 @@ def simulate_field(preset: Preset, scene: Scene, seed: np.random.SeedSequence) -
         drawing = draw(seen, scene.shape)
         under = substrate.shift(plate, (float(drift[t, 0]), float(drift[t, 1])))
         images = _images(seen, drawing, under, preset, scene.optics)
-        labelfree = light * (1 + np.float32(contrast) * (images[0] - 1))
+        labelfree = light * (1 + contrast * (images[0] - 1))
         images = (labelfree, *images[1:])
         noiseless.append(optics.quantise(images[0], optics.BACKGROUND_GREY))
         spoiled = spoil(images, scene.accident, t, scene.n_frames)
@@ -177,9 +174,8 @@ def _images(
 def _expose(
     images: tuple[Image, ...], preset: Preset, kind: Optics, rng: np.random.Generator
 ) -> NDArray[np.uint16]:
-    # half of the fields lie below this contrast, half above
-    median_contrast = _CELL_CONTRAST[kind] * np.exp(-1.5 * preset.contrast_spread)
-    noise = median_contrast / preset.contrast_to_noise
+    contrast = preset.phase_contrast if kind == "phase" else preset.bright_field_contrast
+    noise = contrast * _median_fading(preset) / preset.contrast_to_noise
     greys = (optics.BACKGROUND_GREY, stains.NUCLEI_GREY, stains.CELLS_GREY)
     noises = (noise, 1 / preset.stain_to_noise, 1 / preset.stain_to_noise)
     return np.stack(
@@ -188,3 +184,14 @@ def _expose(
             for image, grey, noise in zip(images, greys, noises, strict=True)
         ]
     )
+
+
+def _fading(preset: Preset, rng: np.random.Generator) -> np.float32:
+    """Draw the contrast of a field, at most 1: the meniscus spoils the alignment of the optics."""
+    spread = np.clip(rng.standard_normal(), -_WORST, _WORST) - _WORST
+    return np.float32(np.exp(preset.contrast_spread * spread))
+
+
+def _median_fading(preset: Preset) -> float:
+    """Return the contrast that half of the fields exceed."""
+    return float(np.exp(-_WORST * preset.contrast_spread))

@@ -24,10 +24,18 @@ class Preset(BaseModel):
     share_touching: float = Field(description="of the cells, touching another; 0..1")
     step_diameters: float = Field(description="median step per frame of a moving cell")
     contrast_to_noise: float = Field(
-        description="standard deviation of the noiseless image within cells over the noise"
+        description="standard deviation of the noiseless image within cells over the noise, "
+        "median over fields"
     )
     debris_per_field: int = Field(description="particles that never move, on 512 x 512 pixels")
 
+    sociable_share: float = Field(
+        description="of the cells, put beside another; more touch by chance"
+    )
+    phase_contrast: float = Field(
+        description="standard deviation within cells at full contrast, as drawn, of the light"
+    )
+    bright_field_contrast: float = Field(description="the same for bright-field optics")
     cell_diameter_px: float = Field(44.0, description="of the disk of the median spread area")
     area_spread: float = Field(0.25, description="of the log of the spread area")
     elongation: float = Field(1.8, description="median long over short axis")
@@ -65,17 +73,20 @@ class Preset(BaseModel):
 PRESETS: dict[PresetName, Preset] = {
     "easy": Preset(
         cells_per_field=28,
-        share_touching=0.15,
+        share_touching=0.35,
         step_diameters=0.1,
-        contrast_to_noise=10,
+        contrast_to_noise=8,
         debris_per_field=6,
+        sociable_share=0.15,
+        phase_contrast=0.3,
+        bright_field_contrast=0.085,
         stopping_share=0.05,
         resting_share=0.0,
         phase_rad=0.3,
         depth_spread=0.2,
         granularity=0.15,
         granularity_spread=0.3,
-        relief_rad=0.12,
+        relief_rad=0.2,
         texture_share=0.0,
         texture_rad=0.0,
         blobs_per_field=4,
@@ -89,41 +100,47 @@ PRESETS: dict[PresetName, Preset] = {
     ),
     "moderate": Preset(
         cells_per_field=42,
-        share_touching=0.35,
+        share_touching=0.6,
         step_diameters=0.08,
-        contrast_to_noise=3.8,
-        debris_per_field=30,
+        contrast_to_noise=4.5,
+        debris_per_field=34,
+        sociable_share=0.35,
+        phase_contrast=0.42,
+        bright_field_contrast=0.148,
         stopping_share=0.1,
         resting_share=0.08,
         phase_rad=0.2,
         depth_spread=0.4,
         granularity=0.12,
         granularity_spread=0.7,
-        relief_rad=0.12,
+        relief_rad=0.22,
         texture_share=0.01,
         texture_rad=0.08,
         blobs_per_field=30,
         blob_depth=0.18,
-        contrast_spread=0.5,
+        contrast_spread=0.4,
         vignetting=0.15,
         drift_px=0.05,
-        nuclear_stain_spread=0.1,
+        nuclear_stain_spread=0.08,
         cell_stain_spread=0.12,
         stain_to_noise=25,
     ),
     "hard": Preset(
         cells_per_field=65,
-        share_touching=0.6,
+        share_touching=0.85,
         step_diameters=0.05,
         contrast_to_noise=2.5,
         debris_per_field=45,
+        sociable_share=0.6,
+        phase_contrast=0.39,
+        bright_field_contrast=0.21,
         stopping_share=0.15,
         resting_share=0.15,
         phase_rad=0.18,
         depth_spread=0.5,
         granularity=0.1,
         granularity_spread=0.8,
-        relief_rad=0.09,
+        relief_rad=0.15,
         texture_share=0.06,
         texture_rad=0.08,
         blobs_per_field=40,

@@ -39,7 +39,7 @@ def seed_cells(
     crowd = preset.cells_per_field * (0.6 + 0.4 * growth) * height * width / REFERENCE_AREA_PX
     n = int(rng.poisson(0.25 * crowd) + round(0.75 * crowd))
     area = np.pi / 4 * preset.cell_diameter_px**2 * np.exp(rng.normal(0, preset.area_spread, n))
-    position = place(np.sqrt(area / np.pi), (height, width), preset.share_touching, rng)
+    position = place(np.sqrt(area / np.pi), (height, width), preset.sociable_share, rng)
     cells = new_cells(position - MARGIN_PX, area, preset, rng)
     young = rng.uniform(0, 1, n) < 4 * preset.divisions_per_frame
     return replace(
@@ -54,7 +54,7 @@ def seed_cells(
 def place(
     radius: NDArray[np.float64],
     shape: tuple[int, int],
-    share_touching: float,
+    sociable_share: float,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Return a place for each disk, a given share of them beside another one.
@@ -66,7 +66,7 @@ def place(
     """
     placed = np.empty((len(radius), 2))
     for i, r in enumerate(radius):
-        sociable = i > 0 and rng.uniform() < share_touching
+        sociable = i > 0 and rng.uniform() < sociable_share
         tries = rng.uniform(0, 1, (_TRIES, 2)) * np.asarray(shape)
         if sociable:
             friends = rng.integers(0, i, _TRIES)
