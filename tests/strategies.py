@@ -108,3 +108,27 @@ def label_images(max_label: int = 5) -> st.SearchStrategy[NDArray[np.uint32]]:
     return hnp.arrays(
         np.uint32, frame_shapes(), elements=st.integers(0, max_label), fill=st.just(0)
     )
+
+
+def json_values() -> st.SearchStrategy[object]:
+    leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+    return st.recursive(
+        leaves,
+        lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=3), v, max_size=3),
+    )
+
+
+@st.composite
+def damaged_json(draw: st.DrawFn, document: object) -> object:
+    """A JSON document with one of its parts changed, or left out."""
+    if not isinstance(document, dict | list) or not document:
+        return draw(json_values())
+    keys = list(document) if isinstance(document, dict) else range(len(document))
+    key = draw(st.sampled_from(keys))
+    changed = document.copy()
+    if draw(st.integers(0, 4)) == 0:
+        changed.pop(key)
+    else:
+        # the top level stays an object: that much is looked at before
+        changed[key] = draw(damaged_json(document[key]))
+    return changed

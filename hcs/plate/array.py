@@ -13,7 +13,7 @@ from zarr.abc.codec import BytesBytesCodec
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from hcs.errors import MissingError, WriteError
+from hcs.errors import MissingError, PlateError, WriteError
 from hcs.plate.metadata import Level, Version
 from hcs.plate.multiscale import StoredArray
 from hcs.plate.storage import write_errors
@@ -29,6 +29,8 @@ def open_array(store: Store, version: Version, path: str) -> zarr.Array[Any]:
     ------
     MissingError
         There is no array.
+    PlateError
+        Its metadata are damaged, or name a codec that we lack.
     """
     try:
         array = zarr.open_array(
@@ -39,6 +41,9 @@ def open_array(store: Store, version: Version, path: str) -> zarr.Array[Any]:
         )
     except FileNotFoundError as error:
         raise MissingError(f"there is no array at {path}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # what zarr says to metadata that it cannot make sense of
+        raise PlateError(f"the array at {path} cannot be opened: {error}") from error
     # zarr 3.1 ignores the `config` of an array that it opens
     return array.with_config({"write_empty_chunks": True})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -233,7 +234,7 @@ def _transformation(
             found.problem(f"{part.type} has {len(values)} values, the axes are {n}")
         elif part.type == "scale":
             scale = values
-            if min(values) <= 0:
+            if not all(0 < value < inf for value in values):
                 found.problem(f"scale {list(values)} is not positive")
         else:
             translation = values

@@ -34,6 +34,8 @@ class _Acquisition(Liberal):
 
 class _PlateWell(Liberal):
     path: str
+    rowIndex: int | None = None
+    columnIndex: int | None = None
 
 
 class _Plate(Liberal):
@@ -146,7 +148,20 @@ def _wells(
             wells.append(well)
         else:
             found.problem(f"well {text} is not in the plate's rows and columns")
+    if not found.problems:
+        _check_indices(plate, rows, columns, found)
     return tuple(sorted(wells, key=lambda w: (rows.index(w.row), columns.index(w.column))))
+
+
+def _check_indices(
+    plate: _Plate, rows: tuple[str, ...], columns: tuple[str, ...], found: Problems
+) -> None:
+    for item in plate.wells:
+        well = WellPath.parse(item.path)
+        expected = rows.index(well.row), columns.index(well.column)
+        said = item.rowIndex, item.columnIndex
+        if said != expected:
+            found.warn(f"well {well} is at {expected} of the grid, but says {said}")
 
 
 def parse_well(

@@ -1,6 +1,10 @@
 """Metadata of images: liberal where a reader can be, one message where not."""
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hcs.errors import PlateError
 from hcs.plate.multiscale import StoredArray, axis_units, level_paths, parse_image
@@ -8,6 +12,7 @@ from hcs.plate.omero import parse_channels
 from hcs.plate.path import FieldPath
 from hcs.plate.problems import Problems
 from hcs.plate.units import pixel_size, step_size
+from tests.strategies import damaged_json
 
 FIELD = FieldPath.parse("B/03/0")
 SUBJECT = "field B/03/0"
@@ -200,3 +205,13 @@ def test_channels_keep_their_display():
     omero = {"channels": [{"label": "phase", "color": "#00ff00", "window": window}]}
     (channel,) = parse_channels(omero, 1, SUBJECT, Problems())
     assert (channel.color, channel.window) == ("00FF00", (0, 255, 3, 99))
+
+
+@given(st.data())
+def test_whatever_the_metadata_say_only_plate_errors_are_raised(data):
+    outer = [{"type": "scale", "scale": [1.0] * 4}]
+    attributes = data.draw(damaged_json(image(coordinateTransformations=outer)))
+    with suppress(PlateError):
+        read, _ = parse(attributes)
+        assert len({channel.label for channel in read.channels}) == 2
+        assert axis_units("0.4", attributes)

@@ -1,16 +1,18 @@
 """Metadata of plates and wells: what is written is read, what is wrong is said all at once."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from hcs.errors import PlateError
 from hcs.plate.describe import plate_attributes, well_attributes
 from hcs.plate.ngff import parse_plate, parse_well, read_root
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.storage import Storage
-from tests.strategies import plate_layouts, versions
+from tests.strategies import damaged_json, plate_layouts, versions
 
 WELL = WellPath("B", "03")
 
@@ -41,9 +43,10 @@ def test_a_well_comes_back_as_it_was(version):
 
 
 def test_wells_are_in_the_order_of_the_grid():
-    wells = [{"path": path} for path in ("B/03", "A/03")]
-    layout, _ = parse_plate("demo", "0.4", plate_section(wells=wells))
+    wells = [{"path": "B/03", "rowIndex": 1, "columnIndex": 0}, {"path": "A/03", "rowIndex": 1}]
+    layout, warnings = parse_plate("demo", "0.4", plate_section(wells=wells))
     assert [str(well) for well in layout.wells] == ["A/03", "B/03"]
+    assert warnings == ("well A/03 is at (0, 0) of the grid, but says (1, None)",)
 
 
 def test_names_that_are_numbers_are_read():
@@ -157,3 +160,12 @@ def test_a_missing_version_is_taken_from_the_zarr_format(tmp_path, files):
 def test_damaged_metadata_are_said_to_be_damaged(tmp_path, text, words):
     with pytest.raises(PlateError, match=f"zattrs is damaged: {words}"):
         read_root(storage_of(tmp_path, v2=text))
+
+
+@given(st.data())
+def test_whatever_the_metadata_say_only_plate_errors_are_raised(data):
+    attributes = data.draw(damaged_json(plate_section(acquisitions=[{"id": 0, "name": "x"}])))
+    with suppress(PlateError):
+        parse_plate("demo", "0.4", attributes)
+    with suppress(PlateError):
+        parse_well(WELL, "0.4", data.draw(damaged_json({"well": {"images": [{"path": "0"}]}})))

@@ -130,3 +130,21 @@ def test_consolidated_metadata_do_not_hide_what_was_added(tmp_path, make_plate, 
         zarr.consolidate_metadata(plate.storage.zarr_store(read_only=False))
     create_label_image(plate, FIELD, "ssl_cells", {})
     assert open_plate(tmp_path / "demo.zarr").label_image(FIELD, "ssl_cells").dtype == "uint32"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("zstd", "zzzz"),
+        lambda text: text.replace("shape", "form"),
+        lambda text: "[]",
+    ],
+)
+def test_array_metadata_that_make_no_sense_are_named(tmp_path, make_plate, kind, damage):
+    plate = make_plate(tmp_path / "demo.zarr", kind)
+    name = ".zarray" if kind[0] == "0.4" else "zarr.json"
+    path = tmp_path / "demo.zarr/B/03/0/0" / name
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(PlateError, match="the array at B/03/0/0 cannot be opened"):
+        plate.field_image(FIELD)

@@ -240,3 +240,23 @@ def test_what_are_no_labels_is_refused(tmp_path):
     plate = labels_of_another_writer(tmp_path / "c", "uint8", 1, planes=3)
     with pytest.raises(PlateError, match="has 3 planes; only label images of one are read"):
         read_label_image(plate, FIELD, "cells", range(1))
+
+
+def test_of_a_shard_only_the_frame_s_chunk_is_fetched(tmp_path, monkeypatch):
+    plate, pixels = foreign_plate(
+        tmp_path, "0.5", chunks=(1, 1, 1, 20, 16), shards=(6, 2, 3, 20, 16), compressors=None
+    )
+    fetched = []
+    real = NotingStore.get
+
+    async def note(self, key, prototype, byte_range=None):
+        content = await real(self, key, prototype, byte_range)
+        if "/c/" in key:
+            fetched.append(len(content))
+        return content
+
+    monkeypatch.setattr(NotingStore, "get", note)
+    (frame,) = read_frames(plate, FIELD, "b", range(3, 4), 1)
+    np.testing.assert_array_equal(frame, pixels[3, 1, 1])
+    # the shard's index of 36 chunks (16 bytes each, and a checksum) and one chunk
+    assert sorted(fetched) == [36 * 16 + 4, 20 * 16 * 2]
