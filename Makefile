@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MYPY_CACHE ?= .mypy_cache
+NO_PLUGINS := -p no:xdist -p no:napari -p no:napari-plugin-engine -p no:npe2
 
 .PHONY: help install demo test lint bench clean
 
@@ -30,7 +31,7 @@ test: lint  ## lint, then tests and doctests
 	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: $(READY)  ## ratios of ours to the plain way, also in build/bench.json
-	$(BIN)/python -m pytest -p no:xdist --override-ini addopts= tests/benchmarks -q -s
+	OMP_NUM_THREADS=1 $(BIN)/pytest -o addopts="--import-mode=importlib $(NO_PLUGINS)" tests/benchmarks -q -s
 
 clean:  ## remove what the other targets made
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis
