@@ -11,10 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from hcs.run.analyse import analyse
 from hcs.settings import RunSettings, Settings
 from tests.plates import make_plate, moving_cells, still_ground
+
+# a slow moment of a shared machine is no failure
+settings.register_profile("hcs", deadline=None)
+settings.load_profile("hcs")
 
 
 def _free_port() -> int:

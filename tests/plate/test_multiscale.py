@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcs.errors import PlateError
@@ -207,6 +207,7 @@ def test_channels_keep_their_display():
     assert (channel.color, channel.window) == ("00FF00", (0, 255, 3, 99))
 
 
+@settings(max_examples=60)
 @given(st.data())
 def test_whatever_the_metadata_say_only_plate_errors_are_raised(data):
     outer = [{"type": "scale", "scale": [1.0] * 4}]

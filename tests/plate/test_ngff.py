@@ -4,7 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcs.errors import PlateError
@@ -162,6 +162,7 @@ def test_damaged_metadata_are_said_to_be_damaged(tmp_path, text, words):
         read_root(storage_of(tmp_path, v2=text))
 
 
+@settings(max_examples=60)
 @given(st.data())
 def test_whatever_the_metadata_say_only_plate_errors_are_raised(data):
     attributes = data.draw(damaged_json(plate_section(acquisitions=[{"id": 0, "name": "x"}])))

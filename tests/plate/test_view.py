@@ -16,17 +16,9 @@ from hcs.plate.write import create_label_image, write_label_frames
 FIELD = FieldPath.parse("B/03/0")
 
 
-@pytest.fixture
-def plate(root_url, make_plate, kind, pixels):
-    plate = make_plate(f"{root_url}/demo.zarr", kind, ("B/03",))
-    create_label_image(plate, FIELD, "ssl_cells", {})
-    labels = (pixels[:, 0, 0] % 50).astype(np.uint32)
-    write_label_frames(plate, FIELD, "ssl_cells", 0, labels)
-    return hcs.open_plate(f"{root_url}/demo.zarr")
-
-
-def test_pixels_come_with_names_and_sizes(plate, pixels):
-    view = plate["B/03/0"].to_xarray()
+def test_pixels_come_with_names_and_sizes(root_url, make_plate, kind, pixels):
+    make_plate(f"{root_url}/demo.zarr", kind, ("B/03",))
+    view = hcs.open_plate(f"{root_url}/demo.zarr")["B/03/0"].to_xarray()
     assert view.dims == ("t", "c", "z", "y", "x")
     assert dask.is_dask_collection(view)
     frame = view.sel(c="nuclei", t=900.0).isel(z=0)
@@ -37,7 +29,11 @@ def test_pixels_come_with_names_and_sizes(plate, pixels):
     }  # fmt: skip
 
 
-def test_labels_lie_on_the_pixels(plate, pixels):
+def test_labels_lie_on_the_pixels(tmp_path, make_plate, kind, pixels):
+    plate = make_plate(tmp_path / "demo.zarr", kind, ("B/03",))
+    create_label_image(plate, FIELD, "ssl_cells", {})
+    frames = (pixels[:, 0, 0] % 50).astype(np.uint32)
+    write_label_frames(plate, FIELD, "ssl_cells", 0, frames)
     field = plate["B/03/0"]
     assert dict.fromkeys(field.labels) == {"ssl_cells": None}
     assert "ssl_cells" in field.labels
