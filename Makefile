@@ -19,7 +19,12 @@ $(READY): pyproject.toml
 	touch $@
 
 demo: $(READY)  ## simulate a plate, analyse it, score it against the truth
-	$(BIN)/hcs demo build/demo
+	rm -rf build/demo
+	$(BIN)/hcs simulate build/demo/demo.zarr --wells 24 --frames 10 --size 512
+	$(BIN)/hcs run build/demo/demo.zarr
+	$(BIN)/hcs evaluate build/demo/demo.zarr --truth build/demo/demo_truth.zarr
+	$(BIN)/hcs overlay build/demo/demo.zarr B/02/0 --frames 0,4,9 \
+		--truth build/demo/demo_truth.zarr --output build/demo/overlay.png
 
 lint: $(READY)  ## format check, lint, import contracts, types
 	$(BIN)/ruff format --check .
