@@ -162,8 +162,12 @@ def is_passing(error: BaseException) -> bool:
 
 def start_call(call: Call, attempts: Attempts) -> Any:  # noqa: ANN401 - whatever the call returns
     """Note the start of a call, then do it; this is what runs on the worker."""
+    import dask
+
     attempts.start(call.name)
-    return call.function(*call.arguments)
+    # a library that computes with dask (ngio does) would ask this very cluster, and wait for ever
+    with dask.config.set(scheduler="synchronous"):
+        return call.function(*call.arguments)
 
 
 class ThreadWorkers:

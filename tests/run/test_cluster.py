@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,22 @@ def test_a_resource_that_no_worker_has_is_refused_before_submission(cluster, att
     with pytest.raises(WorkerError, match=r"no worker offers \{'GPU': 1\}, which well asks for"):
         cluster.run(asking, attempts)
     assert attempts.count("well") == 0
+
+
+def add_up_with_dask() -> int:
+    import dask.array
+
+    return int(dask.array.ones(10, chunks=2, dtype=int).sum().compute())
+
+
+@pytest.mark.integration
+def test_work_that_computes_with_dask_itself_does_not_wait_for_its_own_cluster(processes, attempts):
+    hurried = Cluster(processes._workers, timeout_s=20)
+    calls = [Call(f"well-{i}", add_up_with_dask, ()) for i in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda one: hurried.run(one, attempts), calls))
+    assert results == [10] * 4
+    assert [attempts.count(one.name) for one in calls] == [1] * 4
 
 
 @pytest.mark.integration

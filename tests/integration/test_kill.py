@@ -1,0 +1,89 @@
+"""SIGKILL of a worker, and of the whole run: a second run gives the bytes of one without kills."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.plates import make_plate, moving_cells, results_of
+
+pytestmark = pytest.mark.integration
+
+_WELLS = {f"A/{column:02d}": moving_cells(column) for column in range(1, 7)}
+_WITHIN_S = 120
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> dict[str, bytes]:
+    url = tmp_path_factory.mktemp("undisturbed") / "tiny.zarr"
+    make_plate(url, _WELLS)
+    with start(url) as run:
+        assert run.wait(_WITHIN_S) == 0
+    return results_of(url)
+
+
+@pytest.fixture
+def plate(tmp_path) -> Path:
+    make_plate(tmp_path / "tiny.zarr", _WELLS)
+    return tmp_path / "tiny.zarr"
+
+
+@contextmanager
+def start(url: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start ``hcs run`` as an operator would, with two workers; make sure that it ends."""
+    command = [Path(sys.executable).with_name("hcs"), "run", url, "--monitor", "none"]
+    with (url.parent / "run.log").open("ab") as log:
+        run = subprocess.Popen([*command, "--workers", "2"], stdout=log, stderr=log)
+        try:
+            yield run
+        finally:
+            run.kill()
+            run.wait(_WITHIN_S)
+
+
+def wait_for(what: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + _WITHIN_S
+    while not what():
+        assert run.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < end, "the run never came so far"
+        time.sleep(0.01)
+
+
+def markers(url: Path, step: str) -> int:
+    return len(list(url.with_suffix(".hcs").glob(f"A/*/{step}.json")))
+
+
+def started(url: Path) -> list[Path]:
+    return sorted(url.with_suffix(".hcs").glob("attempts/*/A/*/1/0/*.json"))
+
+
+def workers_of(run: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    family = psutil.Process(run.pid).children(recursive=True)
+    return [child for child in family if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_a_killed_worker_costs_one_more_start_of_its_well_and_nothing_else(plate, undisturbed):
+    with start(plate) as run:
+        wait_for(lambda: markers(plate, "ssl-statistics") > 0, run)
+        workers_of(run)[0].kill()
+        assert run.wait(_WITHIN_S) == 0
+    assert results_of(plate) == undisturbed
+    assert len(started(plate)) <= len(_WELLS) + 1
+
+
+@pytest.mark.parametrize("step", ["ssl-statistics", "measure-ssl_cells"])
+def test_a_killed_run_is_gone_on_with_by_the_next(plate, undisturbed, step):
+    with start(plate) as run:
+        wait_for(lambda: markers(plate, step) > 0, run)
+        run.kill()
+        run.wait(_WITHIN_S)
+    done = {path: path.stat().st_mtime_ns for path in plate.with_suffix(".hcs").glob("A/*/*.json")}
+    with start(plate) as second:
+        assert second.wait(_WITHIN_S) == 0
+    assert results_of(plate) == undisturbed
+    assert {path: path.stat().st_mtime_ns for path in done} == done
