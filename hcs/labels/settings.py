@@ -14,20 +14,20 @@ class SplitSettings(BaseModel):
 
     Examples
     --------
-    >>> SplitSettings().smoothing
-    0.1
+    >>> SplitSettings().h
+    0.12
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     h: float = Field(
-        default=0.15,
+        default=0.12,
         gt=0,
         description="how far a peak of the distance map must stand above its saddle to be an "
         "object of its own, in typical object radii (real)",
     )
     smoothing: float = Field(
-        default=0.1,
+        default=0.15,
         ge=0,
         description="Gaussian smoothing of the distance map, sigma in typical object radii: "
         "ragged outlines make no objects (real)",
