@@ -181,6 +181,8 @@ def _unwatched(plate: str, settings: Settings, on_outcome: Callable[..., None]) 
 
 
 def _under_prefect(plate: str, settings: Settings, on_outcome: Callable[..., None]) -> Report:
+    if "PREFECT_API_URL" not in os.environ:
+        print("hcs: starting Prefect's own server (--monitor none goes without)", file=sys.stderr)
     # read when Prefect is imported: no telemetry, quiet on the terminal, patient at the start
     for name, value in {
         "DO_NOT_TRACK": "1",
@@ -199,7 +201,7 @@ def _under_prefect(plate: str, settings: Settings, on_outcome: Callable[..., Non
 
 @contextmanager
 def _bar() -> Iterator[Callable[..., None]]:
-    """Show how far the run is, and a line for each well that failed."""
+    """Show on a terminal how far the run is; logs get the summary only."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -210,22 +212,24 @@ def _bar() -> Iterator[Callable[..., None]]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True, highlight=False, markup=False)
+    console = Console(stderr=True)
     columns = (
-        TextColumn("wells"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
+        TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+    failed: set[str] = set()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("wells", total=None)
 
         def on_outcome(outcome: WellOutcome, through: int, wells: int) -> None:
-            progress.update(bar, completed=through, total=wells)
             if outcome.failure:
-                progress.console.print(outcome.line)
+                failed.add(str(outcome.well))
+            text = f"wells, {len(failed)} failed" if failed else "wells"
+            progress.update(bar, completed=through, total=wells, description=text)
 
         yield on_outcome
 

@@ -1,0 +1,94 @@
+"""``hcs run``, ``plan``, ``why`` and ``settings``: what they print and how they end."""
+
+import json
+
+import pytest
+
+from hcs.cli.main import main
+from hcs.settings import Settings, load_settings
+
+HERE = ("--monitor", "none", "--dask", "none", "--workers", "1")
+
+
+def call(*arguments) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code)
+
+
+def test_a_plate_that_is_done_ends_with_0_and_says_where_results_lie(analysed_plate, capsys):
+    assert call("run", analysed_plate, *HERE) == 0
+    printed = capsys.readouterr().out
+    assert "3 kept" in printed
+    assert f"{analysed_plate}/A/01/0/labels/ssl_cells" in printed
+
+
+def test_a_plate_that_is_partly_done_ends_with_2_and_a_line_per_failed_well(tiny_plate, capsys):
+    next((tiny_plate / "A/02/0").glob("*/0/0/0/0/0")).write_bytes(b"no chunk")
+    assert call("run", tiny_plate, *HERE, "--json") == 2
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert told["done"] == ["A/01", "B/01"]
+    assert [well["state"] for well in told["wells"]] == ["done", "failed", "done"]
+    assert told["wells"][1]["failure"]["cause"] == "CorruptError"
+    assert "Traceback" not in captured.err
+    assert call("run", tiny_plate, *HERE, "--well", "A/02") == 1
+    assert "A/02 failed: field A/02/0" in capsys.readouterr().err
+
+
+def test_what_is_no_plate_ends_with_1_and_one_line(tmp_path, capsys):
+    assert call("run", tmp_path, *HERE) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("hcs: ")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--set", "ssl.flow=dis"), "ssl.flow is no setting"),
+        (("--method", "stardist"), "'stardist' is not known"),
+        (("--frames", "3"), "No such option: --frames"),
+    ],
+)
+def test_wrong_usage_ends_with_64(analysed_plate, capsys, arguments, words):
+    assert call("run", analysed_plate, *HERE, *arguments) == 64
+    assert words in capsys.readouterr().err
+
+
+def test_flags_and_files_make_one_set_of_settings(analysed_plate, tmp_path, capsys):
+    file = tmp_path / "settings.yaml"
+    file.write_text("track: {max_step: 2}\n")
+    arguments = ("--settings", file, "--well", "A/01", "--set", "split.h=0.3", "--json")
+    assert call("plan", analysed_plate, *arguments) == 0
+    steps = {step["step"]: step["why"] for step in json.loads(capsys.readouterr().out)["steps"]}
+    h, max_step = Settings().split.h, Settings().track.max_step
+    assert steps["ssl"] == f"split.h is 0.3, was {h}; track.max_step is 2.0, was {max_step}"
+
+
+def test_a_plan_says_what_is_to_be_done_and_what_it_costs(tiny_plate, capsys):
+    assert call("plan", tiny_plate) == 0
+    printed = capsys.readouterr().out
+    assert "ssl-statistics" in printed
+    assert "3 of 3 wells to do" in printed
+    assert "GB per worker" in printed
+
+
+def test_a_plan_that_does_not_fit_is_refused(tiny_plate, capsys):
+    assert call("plan", tiny_plate, "--memory", "100MB") == 1
+    assert "may have 0.1 GB" in capsys.readouterr().err
+
+
+def test_why_speaks_of_every_step_of_a_well(analysed_plate, capsys):
+    assert call("why", analysed_plate, "B/01", "--set", "measure.channels=[phase]", "--json") == 0
+    rows = {row["step"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["ssl"]["state"] == "done"
+    assert rows["measure-ssl_cells"]["why"] == "measure.channels is ['phase'], was None"
+
+
+def test_printed_settings_are_a_settings_file(tmp_path, capsys):
+    assert call("settings", "--set", "ssl.em_rounds=2") == 0
+    (tmp_path / "settings.yaml").write_text(capsys.readouterr().out)
+    assert load_settings(tmp_path / "settings.yaml").ssl.em_rounds == 2
+    assert call("settings", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == Settings().model_dump(mode="json")
