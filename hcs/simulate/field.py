@@ -79,7 +79,9 @@ def simulate_field(preset: Preset, scene: Scene, seed: np.random.SeedSequence) -
     seed : numpy.random.SeedSequence
         Of this field alone; the same seed gives the same field.
     """
-    life_rng, plate_rng, light_rng, camera_rng = map(np.random.default_rng, seed.spawn(4))
+    # of a copy, since a seed counts its children: the second call would draw another field
+    children = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key).spawn(4)
+    life_rng, plate_rng, light_rng, camera_rng = map(np.random.default_rng, children)
     light = optics.light(
         scene.shape, preset.vignetting, preset.blobs_per_field, preset.blob_depth, light_rng
     ) * np.float32(scene.brightness)

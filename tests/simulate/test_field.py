@@ -21,6 +21,12 @@ def test_equal_seeds_give_equal_fields_and_others_differ():
     assert not np.array_equal(field().frames, field(seed=1).frames)
 
 
+def test_a_seed_gives_the_same_field_however_often_it_is_used():
+    seed, scene = np.random.SeedSequence(1), Scene(shape=(64, 64), n_frames=1)
+    first, second = (simulate_field(PRESETS["easy"], scene, seed) for _ in range(2))
+    assert np.array_equal(first.frames, second.frames)
+
+
 def test_truth_and_frames_have_one_shape():
     simulated = field()
     assert simulated.frames.shape == (4, 3, *SMALL)
