@@ -41,8 +41,10 @@ def frames_to_json(frames: pd.DataFrame) -> dict[str, JSON]:
     >>> frames_to_json(pd.DataFrame({"n_objects": [2.0, float("nan")]}))
     {'n_objects': [2.0, None]}
     """
-    plain = frames.astype(object).where(frames.notna(), None)
-    return {str(name): plain[name].tolist() for name in plain}
+    return {
+        str(name): [None if pd.isna(value) else value for value in frames[name].tolist()]
+        for name in frames
+    }
 
 
 def frames_from_json(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
