@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,10 @@ def still_ground(seed: int, n_frames: int = N_FRAMES, side: int = SIDE_PX) -> ND
 
 
 def make_plate(
-    url: Path | str, wells: dict[str, NDArray[np.uint16]], version: Version = "0.4"
+    url: Path | str,
+    wells: dict[str, NDArray[np.uint16]],
+    version: Version = "0.4",
+    storage: Literal["chunked", "sharded"] = "chunked",
 ) -> Plate:
     """Write a plate with one field and two channels per well, phase and its negative."""
     paths = tuple(sorted(WellPath.parse(well) for well in wells))
@@ -62,6 +66,7 @@ def make_plate(
             pixel_size_um=0.65,
             z_step_um=1.0,
             interval_s=600,
+            storage=storage,
         )
         field = FieldPath(path, "0")
         create_field_image(plate, field, spec)

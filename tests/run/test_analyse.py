@@ -379,3 +379,30 @@ def test_an_interrupted_run_goes_on_where_it_was(tiny_plate, analysed_plate):
     report = analyse(str(tiny_plate), here())
     assert report.outcomes[0].state == "kept"
     assert results_of(tiny_plate) == results_of(analysed_plate)
+
+
+# every kind of plate
+
+
+@pytest.mark.parametrize(("version", "storage"), [("0.5", "chunked"), ("0.5", "sharded")])
+def test_the_format_of_the_plate_never_changes_a_label(tmp_path, analysed_plate, version, storage):
+    url = tmp_path / "new.zarr"
+    make_plate(url, {"A/01": moving_cells(0)}, version=version, storage=storage)
+    assert analyse(str(url), here("run.span_frames=3")).exit_code == 0
+    frames = [
+        np.stack(list(read_label_image(open_plate(one), FIELD, "ssl_cells", range(N_FRAMES))))
+        for one in (url, analysed_plate)
+    ]
+    assert (frames[0] == frames[1]).all()
+
+
+@pytest.mark.integration
+def test_a_plate_on_s3_is_analysed_there(s3_bucket, analysed_plate):
+    url = f"{s3_bucket}/run/tiny.zarr"
+    make_plate(url, {"A/01": moving_cells(0)})
+    assert analyse(url, here()).exit_code == 0
+    assert analyse(url, here()).outcomes[0].state == "kept"
+    tables = [
+        read_table(open_plate(one), FIELD, "ssl_cells_objects") for one in (url, analysed_plate)
+    ]
+    assert tables[0].equals(tables[1])
