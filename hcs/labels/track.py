@@ -209,8 +209,15 @@ def _link_pairs(frames: list[_Frame], settings: TrackSettings) -> list[_Edge]:
     return edges
 
 
-def _close(frames: list[_Frame], edges: list[_Edge], settings: TrackSettings) -> list[_Edge]:
-    """Return all links: those given, and those across gaps and to mothers."""
+def _close(frames: list[_Frame], links: list[_Edge], settings: TrackSettings) -> list[_Edge]:
+    """Return all links: those given, and those across gaps and to mothers.
+
+    laptrack sees only what can get such a link; its time grows with the square of what it sees.
+    """
+    seen = _open_ends(frames, links, settings.max_daughter_step)
+    places = [[i for _, i in group] for group in seen]
+    index = {node: k for group in seen for k, node in enumerate(group)}
+    joined = _bridges(links, set(index))
     tracker = LapTrack(
         # every link between neighbouring frames is made already
         cutoff=0,
@@ -219,8 +226,38 @@ def _close(frames: list[_Frame], edges: list[_Edge], settings: TrackSettings) ->
         splitting_cutoff=settings.max_daughter_step > 0 and settings.max_daughter_step**2,
         merging_cutoff=False,
     )
-    graph = tracker.predict([frame.position for frame in frames], connected_edges=edges)
-    return sorted(graph.edges)
+    graph = tracker.predict(
+        [frame.position[place] for frame, place in zip(frames, places, strict=True)],
+        connected_edges=[((a[0], index[a]), (b[0], index[b])) for a, b in joined],
+    )
+    found = {((t, places[t][i]), (u, places[u][j])) for (t, i), (u, j) in graph.edges}
+    return sorted((found - set(joined)) | set(links))
+
+
+def _open_ends(frames: list[_Frame], links: list[_Edge], reach: float) -> list[list[_Node]]:
+    """Return, by frame, where tracks begin and end, and what may be a mother of a beginning."""
+    begun, ended = {later for _, later in links}, {earlier for earlier, _ in links}
+    nodes = [[(t, i) for i in range(frame.area.size)] for t, frame in enumerate(frames)]
+    inside = begun & ended
+    kept = [{node for node in group if node not in inside} for group in nodes]
+    for t, group in enumerate(nodes[1:], start=1):
+        for _, i in (node for node in group if node not in begun):
+            far = np.hypot(*(frames[t - 1].position - frames[t].position[i]).T)
+            kept[t - 1] |= {(t - 1, int(k)) for k in np.flatnonzero(far < reach)}
+    return [sorted(group) for group in kept]
+
+
+def _bridges(links: list[_Edge], seen: set[_Node]) -> list[_Edge]:
+    """Return the tracks as links from each node that is seen to the next one."""
+    earliest: dict[_Node, _Node] = {}
+    bridges = []
+    for earlier, later in sorted(links):
+        begin = earliest.get(earlier, earlier)
+        if later in seen:
+            bridges.append((begin, later))
+        else:
+            earliest[later] = begin
+    return bridges
 
 
 def _without_false_divisions(
