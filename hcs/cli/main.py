@@ -17,6 +17,10 @@ from hcs.errors import EXIT_USAGE, HcsError
 _GROUPS: tuple[str, ...] = ("run", "simulate", "ingest", "evaluate", "overlay")
 
 
+# what the parser makes of Ctrl-C
+_INTERRUPTED = 130
+
+
 def build_app() -> typer.Typer:
     """Return the command line with every group registered."""
     app = typer.Typer(
@@ -41,7 +45,6 @@ def main(arguments: list[str] | None = None) -> None:
     except HcsError as error:
         print_error(error)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    if code == _INTERRUPTED:
         print("hcs: stopped; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
     sys.exit(code or 0)

@@ -56,6 +56,15 @@ def test_wrong_usage_ends_with_64(analysed_plate, capsys, arguments, words):
     assert words in capsys.readouterr().err
 
 
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tiny_plate, capsys, monkeypatch):
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hcs.run.analyse.make_plan", interrupted)
+    assert call("run", tiny_plate, *HERE) == 130
+    assert capsys.readouterr().err == "hcs: stopped; run the same command again to go on\n"
+
+
 def test_flags_and_files_make_one_set_of_settings(analysed_plate, tmp_path, capsys):
     file = tmp_path / "settings.yaml"
     file.write_text("track: {max_step: 2}\n")
