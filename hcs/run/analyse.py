@@ -15,7 +15,7 @@ from itertools import count, groupby
 from threading import Event
 from typing import Any, Protocol
 
-from hcs.errors import HcsError, LockedError, PlateError
+from hcs.errors import HcsError, LockedError
 from hcs.plate.commit import sweep
 from hcs.plate.lock import acquire
 from hcs.plate.open import Plate, open_plate
@@ -160,7 +160,8 @@ class _Visits:
     def _through(self, well: WellPlan, name: str) -> Iterator[WellOutcome]:
         """Do the steps of a well, those that go to the same workers together."""
         if well.wanted is None:
-            raise PlateError(f"well {well.well} cannot be read")
+            yield _unvisited(well)
+            return
         todo = {status.step.name for status in well.todo}
         source = self.plan.source(self.attempts.token)
         placed = groupby(steps_of(self.plan.settings), key=lambda step: dict(step.resources))

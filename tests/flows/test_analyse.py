@@ -1,6 +1,9 @@
 """The flow on a real Prefect server: every well to be seen, and the same result as without."""
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -133,3 +136,14 @@ def test_an_api_that_never_was_costs_no_well(prefect_api, tiny_plate, monkeypatc
 
     monkeypatch.setattr(flows.analyse, "analyse_plate", gone)
     assert run_flow(str(tiny_plate), here("wells=[A/01]")).exit_code == 0
+
+
+def test_the_command_line_runs_under_prefect_and_keeps_its_output_to_itself(server, tiny_plate):
+    (tiny_plate / "A/02/0").rename(tiny_plate / "A/02/lost")
+    command = [Path(sys.executable).with_name("hcs"), "run", tiny_plate, "--dask", "none"]
+    ended = subprocess.run([*command, "--well", "A/01", "--well", "A/02"], capture_output=True)
+    assert ended.returncode == 2
+    assert b"1 done, 1 failed" in ended.stdout
+    told = ended.stderr.decode().splitlines()
+    assert [line for line in told if line.startswith("A/02 failed: ")] == told
+    assert server.last_run()["state"]["name"] == "Partial"
