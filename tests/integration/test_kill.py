@@ -1,5 +1,7 @@
 """SIGKILL of a worker, and of the whole run: a second run gives the bytes of one without kills."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from hcs.plate.open import open_plate
 from hcs.run.analyse import analyse
+from hcs.run.well import analyse_well
 from hcs.settings import RunSettings, Settings
 from tests.plates import make_plate, moving_cells, results_of
 
@@ -87,3 +91,23 @@ def test_a_killed_run_is_gone_on_with_by_the_next(plate, undisturbed):
         assert second.wait(_WITHIN_S) == 0
     assert results_of(plate) == undisturbed
     assert {path: path.stat().st_mtime_ns for path in done} == done
+
+
+def poisoned(job):
+    """Analyse a well, but kill the worker that meets A/02."""
+    if str(job.wanted.well) == "A/02":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return analyse_well(job)
+
+
+def test_a_well_that_kills_each_worker_is_quarantined_and_the_others_are_done(plate, monkeypatch):
+    monkeypatch.setattr("hcs.run.analyse.analyse_well", poisoned)
+    report = analyse(str(plate), Settings(run=RunSettings(workers=2)))
+    assert report.exit_code == 2
+    attempts = {str(outcome.well): outcome.attempts for outcome in report.outcomes}
+    # 3 starts, then it is given up; who stood beside it was started once
+    assert attempts == {"A/01": 1, "A/02": 3, "A/03": 1, "A/04": 1}
+    assert "A/02/1/0 was started 3 times and its worker died" in report.failed[0].line
+    quarantine = open_plate(plate).table("quarantine")
+    assert quarantine["well"].tolist() == ["A02"]
+    assert quarantine["cause"].tolist() == ["WorkerError"]
