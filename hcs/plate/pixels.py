@@ -11,9 +11,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import Store
-from zarr.storage import WrapperStore
+from zarr.storage import StorePath, WrapperStore
 
 from hcs.errors import CorruptError
 from hcs.plate.array import open_array
@@ -23,7 +24,6 @@ from hcs.plate.open import Plate
 from hcs.plate.storage import read_errors
 
 if TYPE_CHECKING:
-    import zarr
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
@@ -58,7 +58,7 @@ class NotingStore(WrapperStore[Store]):
 
 
 class Pixels:
-    """The full resolution of an image, opened to be read part by part.
+    """One level of an image, opened to be read part by part, by any number of threads.
 
     Parameters
     ----------
@@ -66,49 +66,74 @@ class Pixels:
     key : str
         Of the image group.
     image : FieldImage
+    level : int
+        0 is full resolution.
     """
 
-    def __init__(self, plate: Plate, key: str, image: FieldImage) -> None:
+    def __init__(self, plate: Plate, key: str, image: FieldImage, level: int = 0) -> None:
         attributes = plate.attributes(key)
         own = attributes.get(OWN)
         # in what we made every chunk is written, unless it is said to be empty
         self._chunks = own.get("chunks") if isinstance(own, dict) else None
-        self._store = NotingStore(plate.storage.zarr_store(read_only=True))
+        self._store = plate.storage.zarr_store(read_only=True)
         self._image = image
-        path = f"{key}/{image.levels[0].path}"
+        path = f"{key}/{image.levels[level].path}"
         self.array: zarr.Array[Any] = open_array(self._store, plate.layout.version, path)
 
     def read(self, frames: range, channels: slice, planes: slice, what: str) -> NDArray[Any]:
         """Return pixels of shape (t, c, z, y, x) in native byte order."""
-        self._store.missing.clear()
         time = slice(frames[0], frames[-1] + 1, max(frames.step, 1))
         wanted = {"t": time, "c": channels, "z": planes}
         axes = self._image.axes
-        selection = tuple(wanted.get(axis, slice(None)) for axis in axes)
-        name = f"{what}, {_frames_name(frames)}"
+        pixels = self.take(
+            tuple(wanted.get(axis, slice(None)) for axis in axes), f"{what}, {frames_name(frames)}"
+        )
+        absent = tuple(i for i, axis in enumerate(AXES) if axis not in axes)
+        return np.expand_dims(pixels, absent)
+
+    def take(self, selection: tuple[int | slice, ...], name: str) -> NDArray[Any]:
+        """Return a part of the array in native byte order.
+
+        Parameters
+        ----------
+        selection : tuple of int or slice
+            One for each of the image's axes.
+        name : str
+            What is read, for messages.
+
+        Raises
+        ------
+        CorruptError
+            A chunk is damaged, or missing where we wrote one.
+        """
+        # one for each read: threads must not hear of each other's missing chunks
+        store = NotingStore(self._store)
+        here = StorePath(store, self.array.path)
+        opened: zarr.AsyncArray[Any] = zarr.AsyncArray(self.array.metadata, here)
         try:
             with read_errors(self.array.path):
-                pixels = np.asarray(self.array[selection])
+                pixels = np.asarray(zarr.Array(opened)[selection])
         except _DECODE_ERRORS as error:
             raise CorruptError(
                 f"{name}: a chunk of {self.array.path} is damaged ({error})",
                 hint="copy it anew from where the plate came from",
             ) from error
-        self._judge_missing(name)
-        absent = tuple(i for i, axis in enumerate(AXES) if axis not in axes)
-        return np.expand_dims(pixels, absent).astype(self._image.dtype, copy=False)
+        self._judge_missing(store.missing, name)
+        return pixels.astype(self._image.dtype, copy=False)
 
-    def _judge_missing(self, name: str) -> None:
-        if not self._store.missing or self._chunks == "none":
+    def _judge_missing(self, missing: list[str], name: str) -> None:
+        if not missing or self._chunks == "none":
             return
-        first = self._store.missing[0]
         if self._chunks == "all":
             raise CorruptError(
-                f"{name}: {first} is missing", hint="it was lost, or its writing did not finish"
+                f"{name}: {missing[0]} is missing",
+                hint="it was lost, or its writing did not finish",
             )
         # other writers leave out chunks that hold the fill value only: legal, so only a warning
         logger.warning(
-            "%s: %s is missing and reads as empty; whether it was lost cannot be told", name, first
+            "%s: %s is missing and reads as empty; whether it was lost cannot be told",
+            name,
+            missing[0],
         )
 
     def blocks(self, frames: range, planes: slice) -> Iterator[range]:
@@ -123,5 +148,12 @@ class Pixels:
                 yield frames[first : min(first + most, indices[-1] + 1)]
 
 
-def _frames_name(frames: range) -> str:
+def frames_name(frames: range) -> str:
+    """Return frames as messages name them.
+
+    Examples
+    --------
+    >>> frames_name(range(3, 4)), frames_name(range(3, 6))
+    ('frame 3', 'frames 3 to 5')
+    """
     return f"frame {frames[0]}" if len(frames) == 1 else f"frames {frames[0]} to {frames[-1]}"

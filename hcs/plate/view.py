@@ -14,6 +14,8 @@ from hcs.errors import MissingError
 from hcs.plate.metadata import AXES, FieldImage, Level
 from hcs.plate.open import Plate, label_key
 from hcs.plate.path import FieldPath
+from hcs.plate.pixels import Pixels, frames_name
+from hcs.plate.problems import some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +41,8 @@ class LabelView:
 
     def to_xarray(self, level: int = 0) -> xr.DataArray:
         """Return the label image, dims t z y x, nothing read yet; see `Field.to_xarray`."""
-        array = _to_xarray(self._plate, self._key, self.image, level)
+        what = f"label image {self.name!r} of field {self.image.path}"
+        array = _to_xarray(self._plate, self._key, self.image, level, what)
         return array.isel(c=0, drop=True).rename(self.name)
 
 
@@ -117,9 +120,13 @@ class Field:
         Raises
         ------
         MissingError
-            There is no such level.
+            There is no such level; names those there are.
+        CorruptError
+            Later, when the pixels are computed: a chunk is damaged, or missing where we wrote one;
+            names field, channel and frame.
         """
-        return _to_xarray(self._plate, str(self.path), self.image, level).rename(str(self.path))
+        key = str(self.path)
+        return _to_xarray(self._plate, key, self.image, level, f"field {key}").rename(key)
 
     def stains(self, step: str) -> Field:
         """Return the same field in the plate of an image product, such as predicted stains.
@@ -144,22 +151,63 @@ class Field:
         return read_table(self._plate, self.path, name)
 
 
-def _to_xarray(plate: Plate, key: str, image: FieldImage, number: int) -> xr.DataArray:
-    if not 0 <= number < len(image.levels):
+class _Lazy:
+    """What dask takes parts of: an array that is judged as it is read.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    image : FieldImage
+    what : str
+        For messages.
+    """
+
+    def __init__(self, pixels: Pixels, image: FieldImage, what: str) -> None:
+        self._pixels = pixels
+        self._image = image
+        self._what = what
+        self.shape = pixels.array.shape
+        self.ndim = len(self.shape)
+        self.dtype = np.dtype(image.dtype)
+
+    def __getitem__(self, selection: tuple[int | slice, ...]) -> NDArray[np.generic]:
+        """Return a part; CorruptError names field, channels and frames of what is damaged."""
+        name = ", ".join([self._what, *self._places(selection)])
+        return self._pixels.take(selection, name)
+
+    def _places(self, selection: tuple[int | slice, ...]) -> Iterator[str]:
+        chosen = {
+            axis: np.atleast_1d(np.arange(n)[part])
+            for axis, n, part in zip(self._image.axes, self.shape, selection, strict=True)
+        }
+        if "c" in chosen:
+            yield "channel " + ", ".join(repr(self._image.channels[c].label) for c in chosen["c"])
+        frames = chosen.get("t", np.zeros(1, dtype=int))
+        yield frames_name(range(int(frames.min()), int(frames.max()) + 1))
+
+
+def _to_xarray(plate: Plate, key: str, image: FieldImage, number: int, what: str) -> xr.DataArray:
+    numbers = range(len(image.levels))
+    if number not in numbers:
         raise MissingError(
-            f"{key} has no level {number}", hint=f"it has {len(image.levels)}, counted from 0"
+            f"{what} has no level {number!r}", hint=f"it has {some(numbers)}; 0 is full resolution"
         )
     level = image.levels[number]
-    stored = plate.array(f"{key}/{level.path}")
-    # the name tells dask equal arrays apart from different ones; hashing would read pixels
-    pixels = da.from_array(stored, chunks=stored.chunks, name=f"{plate.storage.url}/{stored.path}")
+    pixels = Pixels(plate, key, image, number)
+    stored = pixels.array
+    lazy = da.from_array(
+        _Lazy(pixels, image, what),
+        chunks=stored.chunks,
+        # tells dask equal arrays apart from different ones; hashing would read pixels
+        name=f"{plate.storage.url}/{stored.path}",
+        fancy=False,
+        meta=np.empty((0,) * stored.ndim, image.dtype),
+    )
     absent = tuple(i for i, axis in enumerate(AXES) if axis not in image.axes)
     coordinates = {
         axis: (axis, _coordinates(image, level, axis), _attributes(image, axis)) for axis in AXES
     }
-    return xr.DataArray(
-        da.expand_dims(pixels, absent).astype(image.dtype), dims=AXES, coords=coordinates
-    )
+    return xr.DataArray(da.expand_dims(lazy, absent), dims=AXES, coords=coordinates)
 
 
 def _coordinates(image: FieldImage, level: Level, axis: str) -> NDArray[np.generic]:
