@@ -96,8 +96,9 @@ def write_table(
     _check(named, name, kind, index, label_image)
     attributes: dict[str, JSON] = {"type": kind, "table_version": "1"}
     attributes["backend"] = "anndata" if kind in ROI_KINDS else "parquet"
-    if index:
-        attributes |= {"index_key": index[0], "index_type": index[1]}
+    # null says "no index" to ngio, which leaves the keys out of its own such tables
+    index_key, index_type = index or (None, None)
+    attributes |= {"index_key": index_key, "index_type": index_type}
     if label_image:
         attributes |= {"region": {"path": f"../labels/{label_image}"}, "instance_key": "label"}
     if provenance:

@@ -140,6 +140,8 @@ def test_parquet_tables_are_read_back_by_us_and_by_ngio(
     theirs = open_table_as(group_of(plate, f"{path}/t"), GenericTable, mode="r").dataframe
     expected = table.set_index(index[0]) if index else table
     assert_frame_equal(theirs, expected, check_dtype=False, check_index_type=False)
+    attributes = group_of(plate, f"{path}/t").attrs
+    assert (attributes["index_key"], attributes["index_type"]) == (index or (None, None))
     if kind in ("feature_table", "condition_table"):
         assert open_table(group_of(plate, f"{path}/t"), mode="r").table_type() == kind
     assert open_tables_container(group_of(plate, path), mode="r").list() == ["t"]
@@ -175,6 +177,8 @@ def test_attributes_follow_the_convention(plate: BarePlate) -> None:
         "type": "generic_table",
         "table_version": "1",
         "backend": "parquet",
+        "index_key": None,
+        "index_type": None,
     }
     # at the top level, in 0.5 too
     assert dict(group_of(plate, "B/03/0/tables").attrs) == {"tables": ["f", "g", "r"]}
