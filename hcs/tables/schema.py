@@ -15,9 +15,14 @@ _TIME = (
 )
 _PARENT = Column("parent_label", "int64", "", "Id of the mother; 0 where no division made it")
 _DISPLACEMENT = (
-    Column("displacement_y_pixel", "float64", "pixel", "Mean optical flow since the frame before"),
+    Column(
+        "displacement_y_pixel",
+        "float64",
+        "pixel",
+        "Mean optical flow since the frame before; of frame 0, until frame 1",
+    ),
     Column("displacement_x_pixel", "float64", "pixel", "The same along x"),
-    Column("displacement_pixel", "float64", "pixel", "Mean length of the flow within the object"),
+    Column("displacement_pixel", "float64", "pixel", "Mean length of this flow in the object"),
 )
 _SHAPE = (
     Column("area", "float64", "square micrometer", "Area; missing without a pixel size"),
