@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from dataclasses import asdict
@@ -74,6 +75,8 @@ def import_command(
     from hcs.ingest.plate import PlateFormat, import_plate
     from hcs.ingest.plate_map import read_plate_map, write_condition
 
+    # what it says of a damaged file, the plan says too, naming the file
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     plate_format = PlateFormat(ome_zarr, storage, wells)
     files, notes = _find(source, pattern, listing)
     plan = plan_import(

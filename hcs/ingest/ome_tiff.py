@@ -16,6 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from hcs.errors import CorruptError, ImportFilesError
+from hcs.ingest.tiff_file import check_whole, damage_named, open_tiff
 
 # OME-XML 2016-06 and ImageJ names of units -> micrometers, seconds
 _LENGTHS_UM = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0}
@@ -87,13 +88,15 @@ def read_tiff_facts(path: Path) -> TiffFacts:
     Raises
     ------
     ImportFilesError
-        If it is no TIFF, or holds anything but grey planes of one shape.
+        If it is not there, is no TIFF, ends too early, or holds anything but grey planes of one
+        shape.
     """
-    with _open(path) as tiff:
+    with open_tiff(path) as tiff, damage_named(path):
         return _facts(path, tiff)
 
 
 def _facts(path: Path, tiff: tifffile.TiffFile) -> TiffFacts:
+    check_whole(path, tiff)
     series = tiff.series[0]
     page = series.keyframe
     if page.samplesperpixel > 1 or page.ndim != 2:
@@ -122,10 +125,12 @@ def _facts(path: Path, tiff: tifffile.TiffFile) -> TiffFacts:
 @contextmanager
 def open_pages(path: Path) -> Iterator[list[Any]]:
     """Open a file and yield its pages in the order of `TiffFacts`, for `read_page`."""
-    with _open(path) as tiff:
-        described = tiff.is_ome or tiff.is_imagej
-        axes = _described_axes(path, tiff.series[0], len(tiff.pages)) if described else None
-        yield list(tiff.pages if axes is None else tiff.series[0].pages)
+    with open_tiff(path) as tiff:
+        with damage_named(path):
+            described = tiff.is_ome or tiff.is_imagej
+            axes = _described_axes(path, tiff.series[0], len(tiff.pages)) if described else None
+            pages = list(tiff.pages if axes is None else tiff.series[0].pages)
+        yield pages
 
 
 def read_page(path: Path, pages: list[Any], page: int) -> NDArray[Any]:
@@ -140,17 +145,6 @@ def read_page(path: Path, pages: list[Any], page: int) -> NDArray[Any]:
         return np.asarray(pages[page].asarray())
     except (tifffile.TiffFileError, ValueError, OSError, RuntimeError, IndexError) as error:
         raise CorruptError(f"{path}: page {page} cannot be read: {error}") from error
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[tifffile.TiffFile]:
-    try:
-        # a file of a multi-file OME set stands for its own pages only
-        tiff = tifffile.TiffFile(path, _multifile=False)
-    except (tifffile.TiffFileError, ValueError, OSError) as error:
-        raise ImportFilesError(f"{path}: not a TIFF file that can be read: {error}") from error
-    with tiff:
-        yield tiff
 
 
 def _described_axes(

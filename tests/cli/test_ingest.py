@@ -44,6 +44,26 @@ def test_problems_are_shown_and_nothing_is_written(source, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
 
+def test_a_broken_file_is_one_of_the_problems(source, tmp_path, capsys):
+    tifffile.imwrite(source / "s2/t09.tif", np.zeros((20, 30), np.uint16))
+    (source / "s1/t05.tif").write_bytes(b"II*\0" + b"garbage" * 9)
+    command = ["import", source, tmp_path / "p.zarr", *PATTERN]
+    assert run(*command, "--dry-run") == 1
+    shown = capsys.readouterr()
+    assert "t05.tif: it holds no page" in shown.out
+    assert "A/02/0: no file of frames 3, 4, 5" in shown.out
+    assert shown.err == ""
+    assert run(*command) == 1
+    assert "t05.tif: it holds no page" in capsys.readouterr().err
+
+
+def test_files_that_are_all_broken_are_problems_all_the_same(source, tmp_path, capsys):
+    for path in source.glob("*/*.tif"):
+        path.write_bytes(b"II*\0" + b"garbage" * 9)
+    assert run("import", source, tmp_path / "p.zarr", *PATTERN, "--dry-run") == 1
+    assert capsys.readouterr().out.count("problem: ") == 4
+
+
 def test_a_plate_is_imported_as_the_options_say(source, tmp_path, capsys):
     plate_map = tmp_path / "map.csv"
     plate_map.write_text("well,drug\nA1,DMSO\nA2,taxol\n")

@@ -5,6 +5,7 @@ from hcs.errors import ImportFilesError
 from hcs.ingest.ome_tiff import Calibration
 from hcs.ingest.pattern import Pattern
 from hcs.ingest.plan import label_channels, plan_import
+from hcs.ingest.source import SourceFile
 
 
 @pytest.fixture
@@ -120,6 +121,23 @@ def test_unreadable_files_and_stacks_without_axes_are_problems(write_tiff, plan,
     problems = plan("{well}.tif").problems
     assert "A2.tif: not a TIFF file" in problems[0]
     assert "A1.tif: it has 3 pages" in problems[1]
+
+
+def test_a_broken_file_hides_no_other_problem(write_tiff, plan, tmp_path):
+    for time in (0, 1, 3):
+        write_tiff(f"1/t{time}.tif")
+    whole = write_tiff("1/t4.tif").read_bytes()
+    (tmp_path / "source/1/t4.tif").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "source/1/t2.tif").write_bytes(b"II*\0" + b"garbage" * 9)
+    broken, cut, gap = plan("{sequence}/t{time}.tif").problems
+    assert "t2.tif: it holds no page" in broken
+    assert "t4.tif: it ends too early" in cut
+    assert "no file of frames 2" in gap
+
+
+def test_a_listed_file_that_is_not_there_is_a_problem(tmp_path):
+    files = [SourceFile(tmp_path / "gone.tif", sequence="1")]
+    assert plan_import(files).problems == (f"{tmp_path / 'gone.tif'}: no such file",)
 
 
 def test_nothing_found_is_said():
