@@ -36,7 +36,10 @@ def read_listing(listing: Path, folder: Path) -> list[SourceFile]:
         columns = list(reader.fieldnames or ())
         rows = list(reader)
     unknown = sorted(set(columns) - {*COLUMNS, "row", "column"})
-    problems = [f"unknown column {name!r}; there are {', '.join(COLUMNS)}" for name in unknown]
+    problems = []
+    if unknown:
+        named = f"unknown column{'s' * (len(unknown) > 1)} {', '.join(map(repr, unknown))}"
+        problems.append(f"{named}; there are {', '.join(COLUMNS)}, row, column")
     if "path" not in columns:
         problems.append("no column 'path'")
     files = []

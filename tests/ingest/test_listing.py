@@ -38,6 +38,14 @@ def test_columns_are_checked(tmp_path):
         read_listing(listing(tmp_path, "file,well\na,B3\n"), tmp_path)
 
 
+def test_the_columns_there_are_are_told_once(tmp_path):
+    with pytest.raises(ImportFilesError) as error:
+        read_listing(listing(tmp_path, "path,plot,wall\na,1,2\n"), tmp_path)
+    words = str(error.value)
+    assert "unknown columns 'plot', 'wall'; there are path, page, well, field" in words
+    assert words.count("there are") == 1
+
+
 def test_a_written_listing_plans_the_same_plate(tmp_path, write_tiff):
     for time in range(98, 101):
         write_tiff(f"s1/t{time:03d}.tif")
