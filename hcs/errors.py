@@ -1,4 +1,4 @@
-"""What can go wrong, one kind each: what it means, and the exit code it ends a command with.
+"""What can go wrong, one kind each: what it means, its ``cause`` as tables give it, its exit code.
 
 An error's text says what, with which numbers. Its ``hint`` says what to do. The core rooms know
 arrays only; ``hcs.run`` adds the well and the field, once.
@@ -10,6 +10,9 @@ EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_PARTIAL = 2
 EXIT_USAGE = 64
+
+# the cause of what is none of these kinds
+UNEXPECTED = "unexpected error"
 
 
 class HcsError(Exception):
@@ -29,6 +32,8 @@ class HcsError(Exception):
     well B/03 has 1 frame (SSL needs two)
     """
 
+    # the kind in words, as tables of failed wells give it
+    cause = "error"
     exit_code = EXIT_FAILED
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -44,36 +49,53 @@ class HcsError(Exception):
 class PlateError(HcsError):
     """The plate is not one, or not one that we can read; all its problems in one message."""
 
+    cause = "plate metadata"
+
 
 class MissingError(HcsError):
     """A well, field, channel, label image or table that was asked for is not there."""
+
+    cause = "something missing"
 
 
 class CorruptError(HcsError):
     """Bytes on disk are damaged: truncated, missing or not what their checksum says."""
 
+    cause = "damaged data"
+
 
 class WriteError(HcsError):
     """Nothing can be written here: read-only, full, or not on a chunk boundary."""
+
+    cause = "not writable"
 
 
 class LockedError(HcsError):
     """Another run holds the plate, or took it over from this one."""
 
+    cause = "plate in use"
+
 
 class WorkerError(HcsError):
     """Workers that are not there, lack what a step needs, take too long, or die each time."""
+
+    cause = "worker failure"
 
 
 class SettingsError(HcsError):
     """Settings that are unknown, out of range or contradict each other."""
 
+    cause = "settings"
     exit_code = EXIT_USAGE
 
 
 class FramesError(HcsError):
     """Frames that cannot be analysed: too few, constant, not finite, or of mixed shapes."""
 
+    cause = "unusable frames"
+
 
 class ImportFilesError(HcsError):
     """Files of a microscope that do not make a plate; all their problems in one message."""
+
+    cause = "microscope files"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from hcs.errors import HcsError
+from hcs.errors import HcsError, WorkerError
 from hcs.plate.commit import JSON, Marker, fingerprint, read_marker, remove_marker, write_marker
 from hcs.plate.consolidated import renew_consolidated
 from hcs.plate.open import Plate, label_key
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 STEP = "finish"
 TABLES = ("well_frames", "wells", "quarantine")
-_NOT_DONE = ("WorkerError", "the well was not finished", "run again")
+_NOT_DONE = (WorkerError.cause, "the well was not finished", "run again")
 # raise it when the same wells give other tables than before
 ALGORITHM = 1
 

@@ -67,7 +67,7 @@ def _reasons(segmented: Marker, image: FieldImage) -> list[str]:
 
 def _reason(decision: Mapping[str, Any]) -> str:
     if decision["blank"]:
-        return "the frame has one grey level only"
+        return "blank or missing: the frame has one grey level only"
     if decision["model"] is None and not decision["empty"]:
         return "not separable: nothing moves, or there is nothing to see"
     return ""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from hcs.errors import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, HcsError
+from hcs.errors import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, UNEXPECTED, HcsError
 from hcs.plate.path import WellPath
 
 # kept: nothing was to be done; waiting: needs the plate's pooled model before it can go on
@@ -22,7 +22,7 @@ class Failure:
     Parameters
     ----------
     cause : str
-        The kind of error, as in `hcs.errors`.
+        The kind of error in words, as `hcs.errors` declares them.
     message, hint : str
         What is wrong, and what to do about it.
 
@@ -76,7 +76,7 @@ class WellOutcome:
 
         Examples
         --------
-        >>> broken = Failure("CorruptError", "chunk 0/0 is damaged", "copy the plate again")
+        >>> broken = Failure("damaged data", "chunk 0/0 is damaged", "copy the plate again")
         >>> WellOutcome(WellPath.parse("B/03"), "failed", failure=broken).line
         'B/03 failed: chunk 0/0 is damaged (copy the plate again)'
         """
@@ -154,7 +154,7 @@ def worker_name() -> str:
 def failure_of(error: BaseException) -> Failure:
     """Return what an error says, whatever its kind."""
     if isinstance(error, HcsError):
-        return Failure(type(error).__name__, error.message, error.hint)
+        return Failure(error.cause, error.message, error.hint)
     text = str(error) or "no message"
     hint = "the log of the well has where it happened; please report it if it happens again"
-    return Failure(type(error).__name__, f"{type(error).__name__}: {text}", hint)
+    return Failure(UNEXPECTED, f"{type(error).__name__}: {text}", hint)

@@ -83,7 +83,7 @@ class Table:
         --------
         >>> from hcs.tables.schema import QUARANTINE
         >>> frame = pd.DataFrame(
-        ...     {"message": ["no frames"], "well": ["B03"], "cause": ["Missing"], "hint": [""]}
+        ...     {"message": ["no frames"], "well": ["B03"], "cause": ["settings"], "hint": [""]}
         ... )
         >>> QUARANTINE.arrange(frame).columns.tolist()
         ['well', 'cause', 'message', 'hint']

@@ -166,8 +166,9 @@ def quarantine(rows: Iterable[Quarantined]) -> pd.DataFrame:
 
     Examples
     --------
-    >>> quarantine([Quarantined("B03", "FramesError", "1 frame", "SSL needs two")]).iloc[0].tolist()
-    ['B03', 'FramesError', '1 frame', 'SSL needs two']
+    >>> row = Quarantined("B03", "unusable frames", "1 frame", "SSL needs two")
+    >>> quarantine([row]).iloc[0].tolist()
+    ['B03', 'unusable frames', '1 frame', 'SSL needs two']
     """
     return QUARANTINE.arrange(
         pd.DataFrame([asdict(row) for row in rows], columns=QUARANTINE.names())

@@ -30,7 +30,7 @@ def test_a_plate_that_is_partly_done_ends_with_2_and_a_line_per_failed_well(tiny
     told = json.loads(captured.out)
     assert told["done"] == ["A/01", "B/01"]
     assert [well["state"] for well in told["wells"]] == ["done", "failed", "done"]
-    assert told["wells"][1]["failure"]["cause"] == "CorruptError"
+    assert told["wells"][1]["failure"]["cause"] == "damaged data"
     assert "Traceback" not in captured.err
     assert call("run", tiny_plate, *HERE, "--well", "A/02") == 1
     assert "A/02 failed: field A/02/0" in capsys.readouterr().err

@@ -13,7 +13,7 @@ def test_keys_hold_lower_case_letters_digits_and_dashes_only(name, key):
 
 
 def test_a_failed_well_has_its_cause_and_hint_in_the_row():
-    failure = Failure("CorruptError", "chunk 3 is damaged", "copy it anew")
+    failure = Failure("damaged data", "chunk 3 is damaged", "copy it anew")
     outcome = WellOutcome(WellPath.parse("B/03"), "failed", attempts=1, failure=failure)
     (row,) = table_rows([outcome])
     assert (row["well"], row["state"]) == ("B03", "failed")

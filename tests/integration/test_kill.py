@@ -110,4 +110,4 @@ def test_a_well_that_kills_each_worker_is_quarantined_and_the_others_are_done(pl
     assert "A/02/1/0 was started 3 times and its worker died" in report.failed[0].line
     quarantine = open_plate(plate).table("quarantine")
     assert quarantine["well"].tolist() == ["A02"]
-    assert quarantine["cause"].tolist() == ["WorkerError"]
+    assert quarantine["cause"].tolist() == ["worker failure"]

@@ -214,7 +214,7 @@ def test_one_bad_well_never_stops_the_others(tiny_plate, analysed_plate):
     assert plate.table("wells")["state"].tolist() == ["done", "failed", "done"]
     assert plate.table("wells")["n_objects_last-ssl_cells"].isna().tolist() == [False, True, False]
     row = plate.table("quarantine").iloc[0]
-    assert (row["well"], row["cause"]) == ("A02", "CorruptError")
+    assert (row["well"], row["cause"]) == ("A02", "damaged data")
     assert plate.attributes("A/02/0/labels/ssl_cells")["state"] == "failed"
 
     chunk.write_bytes(content)
@@ -254,7 +254,7 @@ def test_frames_that_cannot_be_analysed_fail_their_well(tmp_path, frames, words)
     report = analyse(str(tmp_path / "odd.zarr"), here())
     assert report.done == (A01,)
     assert report.failed[0].failure is not None
-    assert report.failed[0].failure.cause == "FramesError"
+    assert report.failed[0].failure.cause == "unusable frames"
     assert re.search(words, report.failed[0].failure.message)
 
 
