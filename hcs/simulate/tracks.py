@@ -101,7 +101,7 @@ def tracks(
     labels = np.stack([lookup[t][frame] for t, frame in enumerate(owners)])
     last_of = {run.serial: run for run in runs}
     rows = [
-        _row(label, run, lives, lookup, last_of[run.serial] is run)
+        _row(label, run, lives, lookup, last_of[run.serial])
         for label, run in enumerate(runs, start=1)
     ]
     return labels, pd.DataFrame(rows, columns=list(COLUMNS))
@@ -126,13 +126,13 @@ def _row(
     run: _Run,
     lives: Mapping[int, Life],
     lookup: NDArray[np.uint32],
-    final: bool,  # noqa: FBT001 - a fact of the run, not a switch of behaviour
+    last: _Run,
 ) -> tuple[object, ...]:
     life = lives[run.serial]
     n_frames = len(lookup)
     mother_dies = life.parent > 0 and run.first > 0
     parent = int(lookup[run.first - 1, life.parent]) if mother_dies else 0
-    end = (life.end if final and life.end else "left") if run.last < n_frames - 1 else ""
+    end = (life.end if run is last and life.end else "left") if run.last < n_frames - 1 else ""
     motion, stop = "moving", -1
     if life.stops_at == 0:
         motion, stop = "resting", 0

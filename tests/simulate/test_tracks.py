@@ -33,6 +33,11 @@ def test_a_death_ends_a_track():
     assert table.end.tolist() == ["death"]
 
 
+def test_only_the_last_track_of_a_cell_ends_by_its_death():
+    _, table = tracks(frames_of((1,), (), (1,), ()), {1: Life(0, 10**6, "death")})
+    assert table.end.tolist() == ["left", "death"]
+
+
 def test_a_daughter_of_an_unseen_mother_has_no_parent():
     _, table = tracks(frames_of((), (2,)), {1: Life(0, 10**6, "division"), 2: Life(1, 10**6)})
     assert table.parent_label.tolist() == [0]
