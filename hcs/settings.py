@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from hcs.errors import SettingsError
 from hcs.labels.settings import SplitSettings, TrackSettings
@@ -158,10 +159,23 @@ def check_settings(values: Mapping[str, Any], where: str = "settings") -> Settin
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(detail["loc"], detail["msg"]) for detail in error.errors()]
         raise SettingsError(
-            f"{where}: " + "; ".join(problems), hint="`hcs settings` lists all of them"
+            f"{where}: " + "; ".join(problems_of(error)), hint="`hcs settings` lists all of them"
         ) from error
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """Return what pydantic found wrong with typed settings, a sentence each, in our words.
+
+    Examples
+    --------
+    >>> try:
+    ...     RunSettings.model_validate({"attempts": 0, "threads": 2})
+    ... except ValidationError as error:
+    ...     problems_of(error)
+    ['attempts: input should be greater than or equal to 1, not 0', 'threads is no setting']
+    """
+    return [_problem(detail) for detail in error.errors()]
 
 
 def explain(settings: Settings) -> str:
@@ -202,11 +216,19 @@ def _change(values: dict[str, Any], override: str) -> None:
     values[key] = yaml.safe_load(text)
 
 
-def _problem(location: Sequence[str | int], message: str) -> str:
-    name = ".".join(map(str, location))
-    if message == "Extra inputs are not permitted":
+def _problem(detail: ErrorDetails) -> str:
+    name = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden":
         return f"{name} is no setting"
-    return f"{name}: {message[0].lower()}{message[1:]}"
+    message = detail["msg"]
+    if detail["type"] == "value_error":
+        # a sentence of our own, which pydantic puts its label before
+        sentence = message.removeprefix("Value error, ")
+    else:
+        sentence = f"{message[0].lower()}{message[1:]}"
+        if isinstance(detail["input"], str | int | float):
+            sentence += f", not {detail['input']!r}"
+    return f"{name}: {sentence}" if name else sentence
 
 
 def _explained(settings: BaseModel, indent: str) -> Iterator[str]:

@@ -32,6 +32,9 @@ def simulate_command(
     seed: Annotated[int, typer.Option(help="equal seeds give equal plates")] = 0,
     optics: Annotated[str, typer.Option(help="phase or brightfield")] = "phase",
     version: Annotated[str, typer.Option(help="OME-Zarr 0.4 or 0.5")] = "0.4",
+    storage: Annotated[str, typer.Option(help="chunked, or sharded: fewer files, 0.5 only")] = (
+        "chunked"
+    ),
     edge_effect: Annotated[float, typer.Option(help="0 to 1: worse light and growth outside")] = 0,
     drug_acts_on: Annotated[
         list[str] | None, typer.Option(help="motility, growth, death; repeatable; default: all")
@@ -61,6 +64,7 @@ def simulate_command(
         "seed": seed,
         "optics": optics,
         "version": version,
+        "storage": storage,
         "edge_effect": edge_effect,
         "accidents": tuple(Accident.parse(text) for text in accident or ()),
     }

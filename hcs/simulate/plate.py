@@ -163,6 +163,7 @@ def _spec(settings: SimulationSettings, channels: tuple[Channel, ...]) -> ImageS
         pixel_size_um=settings.pixel_size_um,
         interval_s=settings.interval_s,
         z_step_um=1.0,
+        storage=settings.storage,
     )
 
 

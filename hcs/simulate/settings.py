@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hcs.errors import SettingsError
 from hcs.plate.path import WellPath
+from hcs.settings import problems_of
 from hcs.simulate.presets import Optics, PresetName
 
 AccidentKind = Literal["blank_frame", "out_of_focus", "saturated", "empty_well", "missing_well"]
@@ -61,6 +62,9 @@ class SimulationSettings(BaseModel):
     seed: int = Field(0, ge=0, description="equal seeds give equal plates")
     optics: Optics = Field("phase", description="of the label-free channel")
     version: Literal["0.4", "0.5"] = Field("0.4", description="OME-Zarr")
+    storage: Literal["chunked", "sharded"] = Field(
+        "chunked", description="sharded: fewer files, OME-Zarr 0.5 only"
+    )
     pixel_size_um: float = Field(0.65, gt=0, description="at the specimen")
     interval_s: float = Field(600.0, gt=0, description="between frames")
     drug_acts_on: tuple[Target, ...] = Field(
@@ -72,8 +76,8 @@ class SimulationSettings(BaseModel):
     accidents: tuple[Accident, ...] = Field((), description="what goes wrong, by well")
 
     @model_validator(mode="after")
-    def _check_accidents(self) -> Self:
-        """Refuse accidents off the plate and two of them in one well, all in one message."""
+    def _check_together(self) -> Self:
+        """Refuse what does not go together, all in one message."""
         names = [str(well) for well in self.wells]
         struck = [accident.well for accident in self.accidents]
         problems = [
@@ -81,6 +85,8 @@ class SimulationSettings(BaseModel):
         ]
         twice = sorted({w for w in struck if struck.count(w) > 1})
         problems += [f"well {w} has two accidents" for w in twice]
+        if self.version == "0.4" and self.storage == "sharded":
+            problems.append("OME-Zarr 0.4 has no shards: write version 0.5")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -119,8 +125,6 @@ def settings_for(values: Mapping[str, object]) -> SimulationSettings:
     try:
         return SimulationSettings.model_validate(values)
     except ValidationError as error:
-        found = [
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ")
-            for problem in error.errors()
-        ]
-        raise SettingsError("; ".join(found)) from error
+        raise SettingsError(
+            "; ".join(problems_of(error)), hint="`hcs simulate --help` lists all of them"
+        ) from error

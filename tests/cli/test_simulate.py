@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from hcs.cli.main import build_app
 from hcs.errors import SettingsError
+from hcs.plate.open import open_plate
 
 SMALL = ["--frames", "2", "--size", "64", "--workers", "1", "--preset", "easy"]
 
@@ -38,3 +39,16 @@ def test_rows_and_columns_go_together(tmp_path):
 def test_only_the_usual_plates_have_a_number_of_wells(tmp_path):
     with pytest.raises(SettingsError, match=r"no plate has 13 wells .*6, 12, 24, 48, 96, 384"):
         raise run(tmp_path / "demo.zarr", "--wells", 13).exception
+
+
+def test_shards_are_asked_for_as_of_an_import(tmp_path):
+    options = ["--rows", 1, "--columns", 1, *SMALL, "--version", "0.5", "--storage", "sharded"]
+    result = run(tmp_path / "demo.zarr", *options, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["settings"]["storage"] == "sharded"
+    assert open_plate(tmp_path / "demo.zarr").array("A/01/0/0").shards is not None
+
+
+def test_settings_are_refused_in_our_words(tmp_path):
+    with pytest.raises(SettingsError, match=r"^preset: input should be .*, not 'esay'"):
+        raise run(tmp_path / "demo.zarr", "--preset", "esay").exception

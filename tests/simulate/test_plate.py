@@ -28,6 +28,20 @@ def test_a_simulated_plate_holds_its_frames_and_its_truth(tmp_path, version):
     assert (image.pixel_size_um, image.interval_s) == (0.65, 600.0)
 
 
+def test_shards_are_fewer_files_of_the_same_pixels(tmp_path):
+    as_chunks = SMALL.model_copy(update={"version": "0.5", "size": 1200, "columns": 1})
+    as_shards = as_chunks.model_copy(update={"storage": "sharded"})
+    chunked = simulate_plate(tmp_path / "c" / "demo.zarr", as_chunks)
+    sharded = simulate_plate(tmp_path / "s" / "demo.zarr", as_shards)
+    wanted, got = (p["A/01/0"].to_xarray().to_numpy() for p in (chunked, sharded))
+    assert np.array_equal(wanted, got)
+    for suffix in ("", "_truth"):
+        fewer, more = (
+            open_plate(tmp_path / kind / f"demo{suffix}.zarr").storage.sizes() for kind in "sc"
+        )
+        assert len(fewer) < len(more)
+
+
 def test_a_missing_well_has_no_images_but_stands_in_the_plate_map(tmp_path):
     accident = Accident(kind="missing_well", well="A/01")
     settings = SMALL.model_copy(update={"accidents": (accident,)})
