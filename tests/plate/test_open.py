@@ -25,15 +25,6 @@ def test_opening_reads_the_plate_s_own_metadata_only(tmp_path, make_plate):
     assert plate.companion.url == str(tmp_path / "demo.hcs")
 
 
-def test_importing_hcs_is_quick():
-    import subprocess
-    import sys
-
-    code = "import sys, hcs; print(sorted({'zarr', 'numpy', 'pydantic'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 def test_an_open_plate_travels_to_other_processes(tmp_path, make_plate):
     plate = make_plate(tmp_path / "demo.zarr")
     assert pickle.loads(pickle.dumps(plate)).field_image(FIELD) == plate.field_image(FIELD)
