@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hcs.cli.output import JsonOption, print_json, print_rows
+from hcs.errors import SettingsError
 
 if TYPE_CHECKING:
     from hcs.run.outcome import Report, WellOutcome
     from hcs.run.plan import Plan
     from hcs.settings import Settings
+
+# what fits on a screen beside the results
+_WARNINGS_SHOWN = 20
 
 _Plate = Annotated[str, typer.Argument(help="plate, a path or s3:// URL")]
 _File = Annotated[
@@ -66,9 +70,17 @@ def run_command(
     monitor: Annotated[
         Literal["prefect", "none"], typer.Option(help="who watches the run")
     ] = "prefect",
+    output: Annotated[
+        str | None, typer.Option(help="not there yet: results go into the plate itself")
+    ] = None,
     json: JsonOption = False,
 ) -> int:
     """Analyse a plate: do what is missing or whose settings changed."""
+    if output:
+        raise SettingsError(
+            f"--output {output}: results cannot go into another plate yet",
+            hint="they go into the plate itself: get write permission, or copy it",
+        )
     flags = {
         "wells": well,
         "channel": channel,
@@ -121,6 +133,7 @@ def plan_command(
     else:
         print_rows(rows, f"{plate}: channel {plan.channel!r}")
         print(_in_all(plan))
+        _print_warnings(plan.warnings)
     check_fit(plan, worker_memory(plan.settings.run))
 
 
@@ -237,14 +250,20 @@ def _bar() -> Iterator[Callable[..., None]]:
 def _print_report(report: Report) -> None:
     states = [outcome.state for outcome in report.outcomes]
     counted = [f"{states.count(name)} {name}" for name in dict.fromkeys(states)]
-    for warning in report.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    _print_warnings(report.warnings)
     for outcome in report.failed:
         print(outcome.line, file=sys.stderr)
     print(f"{report.plate}: {', '.join(counted) or 'no wells'} in {report.seconds:.1f} s")
     print("results:")
     for output in report.outputs:
         print(f"  {output}")
+
+
+def _print_warnings(warnings: Sequence[str]) -> None:
+    for warning in warnings[:_WARNINGS_SHOWN]:
+        print(f"warning: {warning}", file=sys.stderr)
+    if len(warnings) > _WARNINGS_SHOWN:
+        print(f"warning: {len(warnings) - _WARNINGS_SHOWN} more, see --json", file=sys.stderr)
 
 
 def _report_to_json(report: Report) -> dict[str, Any]:
@@ -296,6 +315,7 @@ def _plan_to_json(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "bytes_read": sum(well.bytes_read for well in plan.wells),
         "bytes_written": sum(well.bytes_written for well in plan.wells),
         "memory_per_worker": plan.memory_per_worker,
+        "warnings": plan.warnings,
     }
 
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from itertools import count, groupby
+from itertools import chain, count, groupby
 from threading import Event
 from typing import Any, Protocol
 
@@ -98,7 +98,9 @@ def analyse(
         report = Report(url, done, tuple(outcomes[well.well] for well in plan.wells))
         outputs = finish(plate, plan, report, lock.token)
     seconds = time.monotonic() - begun
-    return replace(report, outputs=outputs, warnings=plate.warnings, seconds=seconds)
+    told = chain(plan.warnings, *(outcome.warnings for outcome in report.outcomes))
+    warnings = tuple(dict.fromkeys(told))
+    return replace(report, outputs=outputs, warnings=warnings, seconds=seconds)
 
 
 def in_threads(visit: Visit, wells: Sequence[WellPath], at_once: int) -> None:

@@ -117,7 +117,10 @@ class Cluster:
             future = self._workers.submit(call, attempts)
             error = self._wait(future, call, attempts)
             if error is None:
-                return future.result()
+                result = future.result()
+                if isinstance(result, _Refused):
+                    raise result.error
+                return result
             if not is_passing(error) or attempts.count(call.name) >= attempts.limit:
                 raise error
             _log.warning("%s is tried again: %s", call.name, error)
@@ -139,6 +142,13 @@ class Cluster:
                         f"{call.name} took longer than {self._timeout_s:g} s",
                         hint="raise --timeout if the well is merely long",
                     )
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """What a call answers to bad input; an error that is raised, Dask prints with a traceback."""
+
+    error: HcsError
 
 
 class CallTimeoutError(WorkerError):
@@ -164,10 +174,13 @@ def start_call(call: Call, attempts: Attempts) -> Any:  # noqa: ANN401 - whateve
     """Note the start of a call, then do it; this is what runs on the worker."""
     import dask
 
-    attempts.start(call.name)
-    # a library that computes with dask (ngio does) would ask this very cluster, and wait for ever
-    with dask.config.set(scheduler="synchronous"):
-        return call.function(*call.arguments)
+    try:
+        attempts.start(call.name)
+        # a library that computes with dask (ngio does) would ask this very cluster and hang
+        with dask.config.set(scheduler="synchronous"):
+            return call.function(*call.arguments)
+    except HcsError as error:
+        return _Refused(error)
 
 
 class ThreadWorkers:

@@ -42,7 +42,7 @@ STEP = "finish"
 TABLES = ("well_frames", "wells", "quarantine")
 _NOT_DONE = (WorkerError.cause, "the well was not finished", "run again")
 # raise it when the same wells give other tables than before
-ALGORITHM = 1
+ALGORITHM = 2
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,11 @@ def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, .
         _fill_in(plate, standing, label_images)
         standings.append(standing)
     _write_tables(plate, plan, standings, _quarantined(plate, plan, report), token)
-    first = next((image.path for well in plan.wells for image in well.images), "<field>")
-    of_field = [f"{first}/labels/{name}" for name in label_images]
-    of_field += [f"{first}/tables/{name}_objects" for name in label_images]
-    keys = [*of_field, *(f"tables/{name}" for name in TABLES)]
+    done = (well for well in plan.wells if well.well in set(report.done))
+    shown = [image.path for well in done for image in well.images][:1]
+    keys = [f"{path}/labels/{name}" for path in shown for name in label_images]
+    keys += [f"{path}/tables/{name}_objects" for path in shown for name in label_images]
+    keys += [f"tables/{name}" for name in TABLES]
     return tuple(f"{plate.storage.url}/{key}" for key in keys)
 
 
@@ -170,7 +171,7 @@ def _write_tables(
     remove_marker(plate, None, STEP, token)
     label_images = label_images_of(plan.settings)
     frames = _all_frames(plate, standings)
-    records = [_record(one) for one in standings if one.well.images]
+    records = [_record(one) for one in standings]
     tables = {
         "well_frames": frames,
         "wells": wells(records, frames, label_images, condition),
@@ -212,12 +213,14 @@ def _field_records(plate: Plate, path: WellPath, marker: Marker) -> list[FieldRe
 
 
 def _record(one: _Standing) -> WellRecord:
-    n_frames = max(image.n_frames for image in one.well.images)
+    n_frames = max((image.n_frames for image in one.well.images), default=None)
     return WellRecord(_key(one.well), one.state, n_frames)
 
 
 def _key(well: WellPlan) -> WellKey:
-    return WellKey(well.well.row, well.well.column, well.images[0].path.name)
+    # a well of which nothing can be read still has its row
+    first = well.images[0].path.name if well.images else ""
+    return WellKey(well.well.row, well.well.column, first)
 
 
 def _condition(plate: Plate) -> pd.DataFrame | None:

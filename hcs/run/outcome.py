@@ -71,6 +71,20 @@ class WellOutcome:
     log: tuple[str, ...] = ()
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the worker warned of, naming the well.
+
+        Examples
+        --------
+        >>> log = ("INFO ssl, not done yet", "WARNING frame 3 has no chunk")
+        >>> WellOutcome(WellPath.parse("B/03"), "done", log=log).warnings
+        ('B/03: frame 3 has no chunk',)
+        """
+        prefix = "WARNING "
+        lines = (line.removeprefix(prefix) for line in self.log if line.startswith(prefix))
+        return tuple(f"{self.well}: {line}" for line in lines)
+
+    @property
     def line(self) -> str:
         """The outcome in one line, with the cause and the hint of a failure.
 

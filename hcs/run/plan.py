@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hcs.errors import HcsError, MissingError, WorkerError, WriteError
+from hcs.errors import HcsError, MissingError, PlateError, WorkerError, WriteError
 from hcs.plate.check import find_problems
 from hcs.plate.commit import JSON, Marker, input_fingerprint
 from hcs.plate.metadata import FieldImage
@@ -38,6 +38,7 @@ from hcs.settings import Settings
 _WORKER_BYTES = 500_000_000
 # float32 temporaries of a pair of frames: flow, features, log-odds, boundary refinement
 _BYTES_PER_PIXEL = 125
+_MEND = "mend it or import the well anew, then run again; the other wells are done without it"
 # label images are mostly runs of one value
 _LABEL_COMPRESSION = 20
 # times that a step reads each frame of the label-free channel; measure reads every channel once
@@ -110,6 +111,8 @@ class Plan:
         Those selected, in the order of the plate.
     pool : Pool or None
         The pooled model, if a well needs it and it is up to date.
+    warnings : tuple of str
+        What is odd about the plate and stops no well.
     """
 
     url: str
@@ -117,6 +120,7 @@ class Plan:
     channel: str
     wells: tuple[WellPlan, ...]
     pool: Pool | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def waits_for_pool(self) -> bool:
@@ -147,10 +151,13 @@ def make_plan(plate: Plate, settings: Settings) -> Plan:
     described = [describe_well(plate, well) for well in select_wells(plate, settings.wells)]
     labels = _channels(described)
     channel = choose_channel(labels, settings.channel) if labels else ""
-    described = _with_problems(plate, described, channel)
+    checked = find_problems(
+        plate, channel=channel, wells=[well.well for well in described if not well.failure]
+    )
+    described = _with_problems(described, checked.problems)
     wanted = [_want(plate, well, settings, channel) for well in described]
     wells = tuple(_look(plate, well, None) for well in wanted)
-    plan = Plan(plate.storage.url, settings, channel, wells)
+    plan = Plan(plate.storage.url, settings, channel, wells, warnings=checked.warnings)
     if not plan.waits_for_pool:
         return plan
     return with_pool(plate, plan, current_pool(plate, plate_statistics(plate, plan)))
@@ -249,13 +256,16 @@ def describe_well(plate: Plate, path: WellPath) -> WellPlan:
     return WellPlan(path, images=images)
 
 
-def _with_problems(plate: Plate, wells: Sequence[WellPlan], channel: str) -> list[WellPlan]:
+def _with_problems(
+    wells: Sequence[WellPlan], problems: Sequence[tuple[WellPath, str]]
+) -> list[WellPlan]:
     """Add what a look at all metadata says against single wells."""
-    readable = [well.well for well in wells if not well.failure]
     found: dict[WellPath, list[str]] = {}
-    for path, text in find_problems(plate, channel=channel, wells=readable).problems:
+    for path, text in problems:
         found.setdefault(path, []).append(text)
-    failures = {path: Failure("PlateError", "; ".join(texts)) for path, texts in found.items()}
+    failures = {
+        path: failure_of(PlateError("; ".join(texts), hint=_MEND)) for path, texts in found.items()
+    }
     return [replace(well, failure=well.failure or failures.get(well.well)) for well in wells]
 
 

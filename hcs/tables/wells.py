@@ -22,7 +22,8 @@ class WellKey:
     ----------
     row, column : str
     path_in_well : str
-        Name of the well's first field: ngio finds the well by it.
+        Name of the well's first field: ngio finds the well by it. Empty where nothing of the well
+        can be read.
     """
 
     row: str
@@ -60,13 +61,13 @@ class WellRecord:
     key : WellKey
     state : str
         ``failed`` leaves every number of the well missing.
-    n_frames : int
-        Of its longest field.
+    n_frames : int or None
+        Of its longest field; None where nothing of the well can be read.
     """
 
     key: WellKey
     state: str
-    n_frames: int
+    n_frames: int | None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import pytest
 
 from hcs.cli.main import main
 from hcs.settings import Settings, load_settings
+from tests.plates import make_plate, moving_cells
 
 HERE = ("--monitor", "none", "--dask", "none", "--workers", "1")
 
@@ -36,6 +37,15 @@ def test_a_plate_that_is_partly_done_ends_with_2_and_a_line_per_failed_well(tiny
     assert "A/02 failed: field A/02/0" in capsys.readouterr().err
 
 
+def test_wells_that_differ_in_frames_are_warned_of(tmp_path, capsys):
+    make_plate(tmp_path / "two.zarr", {"A/01": moving_cells(0), "A/02": moving_cells(1, 3)})
+    assert call("plan", tmp_path / "two.zarr") in (None, 0)
+    assert "warning: " in capsys.readouterr().err
+    assert call("plan", tmp_path / "two.zarr", "--json") in (None, 0)
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert "frames" in warning
+
+
 def test_what_is_no_plate_ends_with_1_and_one_line(tmp_path, capsys):
     assert call("run", tmp_path, *HERE) == 1
     err = capsys.readouterr().err
@@ -49,6 +59,7 @@ def test_what_is_no_plate_ends_with_1_and_one_line(tmp_path, capsys):
         (("--set", "ssl.flow=dis"), "ssl.flow is no setting"),
         (("--method", "stardist"), "'stardist' is not known"),
         (("--frames", "3"), "No such option: --frames"),
+        (("--output", "other.zarr"), "results cannot go into another plate yet"),
     ],
 )
 def test_wrong_usage_ends_with_64(analysed_plate, capsys, arguments, words):

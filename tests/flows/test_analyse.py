@@ -139,8 +139,8 @@ def test_an_api_that_never_was_costs_no_well(prefect_api, tiny_plate, monkeypatc
 
 
 def test_the_command_line_runs_under_prefect_and_keeps_its_output_to_itself(server, tiny_plate):
-    (tiny_plate / "A/02/0").rename(tiny_plate / "A/02/lost")
-    command = [Path(sys.executable).with_name("hcs"), "run", tiny_plate, "--dask", "none"]
+    (tiny_plate / "A/02/0/0/2/0/0/0/0").write_bytes(b"no chunk")
+    command = [Path(sys.executable).with_name("hcs"), "run", tiny_plate, "--workers", "1"]
     ended = subprocess.run([*command, "--well", "A/01", "--well", "A/02"], capture_output=True)
     assert ended.returncode == 2
     assert b"1 done, 1 failed" in ended.stdout

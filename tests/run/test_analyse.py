@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +75,25 @@ def test_tables_of_a_field_agree_with_its_label_image(analysed_plate):
         "FOV_ROI_table",
         "well_ROI_table",
         "ssl_cells_features",
+        "ssl_cells_frames",
         "ssl_cells_masking_ROI_table",
         "ssl_cells_motion",
         "ssl_cells_objects",
     }
+
+
+def test_what_ssl_found_in_each_frame_stands_in_a_table(analysed_plate):
+    plate = open_plate(analysed_plate)
+    of_cells = read_table(plate, FIELD, "ssl_cells_frames")
+    assert of_cells["time_index"].tolist() == list(range(N_FRAMES))
+    assert of_cells["separable"].all()
+    assert set(of_cells["model"]) == {"own"}
+    assert (of_cells["n_cell"] > 0).all()
+    of_ground = read_table(plate, FieldPath(B01, "0"), "ssl_cells_frames")
+    assert not of_ground["separable"].any()
+    assert set(of_ground["model"]) == {"pooled"}
+    manifest = read_marker(plate, A01, "ssl").manifest
+    assert f"{FIELD}/tables/ssl_cells_frames/table.parquet" in manifest
 
 
 def test_tables_of_the_plate_have_every_well(analysed_plate):
@@ -221,6 +237,37 @@ def test_one_bad_well_never_stops_the_others(tiny_plate, analysed_plate):
     repaired = analyse(str(tiny_plate), here())
     assert repaired.exit_code == 0
     assert results_of(tiny_plate) == results_of(analysed_plate)
+
+
+def test_a_chunk_that_a_foreign_plate_lost_is_warned_of(tiny_plate):
+    """Zarr reads it as zeros; where we did not write it, nobody can tell whether it was."""
+    for group in tiny_plate.glob("*/*/0/.zattrs"):
+        attributes = json.loads(group.read_text())
+        del attributes["hcs"]
+        group.write_text(json.dumps(attributes))
+    (tiny_plate / "A/02/0/0/2/0/0/0/0").unlink()
+    report = analyse(str(tiny_plate), here())
+    assert report.exit_code == 0
+    warned = [text for text in report.warnings if "frame 2" in text]
+    assert warned
+    assert all(text.startswith("A/02: field A/02/0") for text in warned)
+
+
+def test_a_well_of_which_nothing_can_be_read_has_its_row(tiny_plate):
+    shutil.rmtree(tiny_plate / "A/02")
+    report = analyse(str(tiny_plate), here())
+    assert report.done == (A01, B01)
+    wells = open_plate(tiny_plate).table("wells")
+    assert wells["well"].tolist() == ["A01", "A02", "B01"]
+    assert wells["state"].tolist() == ["done", "failed", "done"]
+    assert wells["n_frames"].isna().tolist() == [False, True, False]
+
+
+def test_only_outputs_that_are_there_are_told(tiny_plate):
+    damage(tiny_plate, "A/01")
+    report = analyse(str(tiny_plate), here())
+    assert report.outputs[0].endswith("tiny.zarr/A/02/0/labels/ssl_cells")
+    assert all(Path(output).exists() for output in report.outputs)
 
 
 def test_a_well_that_fails_later_loses_the_results_of_earlier_settings(analysed_plate):
