@@ -1,7 +1,6 @@
 """Ids over time: an object keeps its id from frame to frame, an id is never used again.
 
-Linear assignment by laptrack (Jaqaman et al. 2008): first frame to frame, then the ends and
-beginnings that are left, across gaps and at divisions. Lengths are in typical object diameters.
+Linked objects share an id (`hcs.labels.assignment` links them); a division ends the mother's.
 """
 
 from __future__ import annotations
@@ -9,18 +8,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from laptrack import LapTrack
 from numpy.typing import NDArray
 
+from hcs.labels.assignment import (
+    FrameObjects,
+    Link,
+    Node,
+    link_neighbours,
+    link_the_rest,
+    objects_by_frame,
+)
 from hcs.labels.settings import TrackSettings
-
-# a node of laptrack's graph: frame and index of the object within it
-_Node = tuple[int, int]
-_Edge = tuple[_Node, _Node]
 
 
 @dataclass(frozen=True)
@@ -133,29 +134,6 @@ def relabel(labels: NDArray[np.integer], ids: NDArray[np.uint32]) -> NDArray[np.
     return np.asarray(ids[labels])
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """The objects of one frame: where they are and were, in typical diameters, without drift."""
-
-    position: NDArray[np.float64]
-    before: NDArray[np.float64]
-    area: NDArray[np.float64]
-
-
-def _ids(
-    rows: pd.DataFrame, drift: NDArray[np.float64], settings: TrackSettings
-) -> tuple[list[int], list[int]]:
-    """Return id and parent of every object, in the order of the rows."""
-    if rows.empty:
-        return [], []
-    frames = _frames(rows, drift, settings)
-    links = _link_pairs(frames, settings)
-    edges = _without_false_divisions(_close(frames, links, settings), links, frames, settings)
-    return _number(
-        ((t, i) for t, frame in enumerate(frames) for i in range(frame.area.size)), edges
-    )
-
-
 def _check(rows: pd.DataFrame, n_frames: int) -> None:
     times = rows["time_index"]
     outside = times[(times < 0) | (times >= n_frames)]
@@ -171,104 +149,29 @@ def _check(rows: pd.DataFrame, n_frames: int) -> None:
         )
 
 
-def _frames(
+def _ids(
     rows: pd.DataFrame, drift: NDArray[np.float64], settings: TrackSettings
-) -> list[_Frame]:
-    """Return every frame's objects, also of frames without any."""
-    area = rows["area"].to_numpy(dtype=float)
-    diameter = 2 * np.sqrt(np.median(area) / np.pi)
-    time = rows["time_index"].to_numpy(dtype=np.int64)
-    stage = np.cumsum(np.vstack([np.zeros((1, 2)), drift[1:]]), axis=0)
-    position = rows[["y", "x"]].to_numpy(dtype=float) - stage[time]
-    own_motion = rows[["dy", "dx"]].to_numpy(dtype=float) - drift[time]
-    before = position - settings.displacement_weight * np.nan_to_num(own_motion)
-    starts = np.searchsorted(time, np.arange(len(drift) + 1))
-    return [
-        _Frame(position[i:j] / diameter, before[i:j] / diameter, area[i:j])
-        for i, j in pairwise(starts)
-    ]
-
-
-def _link_pairs(frames: list[_Frame], settings: TrackSettings) -> list[_Edge]:
-    """Return the links between neighbouring frames: where an object is, against where it was."""
-    tracker = LapTrack(
-        cutoff=settings.max_step**2,
-        gap_closing_cutoff=False,
-        splitting_cutoff=False,
-        merging_cutoff=False,
-    )
-    weight = settings.area_weight
-    edges: list[_Edge] = []
-    for t, (earlier, later) in enumerate(pairwise(frames)):
-        if len(earlier.position) == 0 or len(later.position) == 0:
-            continue
-        here = np.column_stack([earlier.position, weight * np.log(earlier.area)])
-        there = np.column_stack([later.before, weight * np.log(later.area)])
-        pairs = tracker.predict([here, there]).edges
-        edges += sorted(((t, i), (t + 1, j)) for (_, i), (_, j) in pairs)
-    return edges
-
-
-def _close(frames: list[_Frame], links: list[_Edge], settings: TrackSettings) -> list[_Edge]:
-    """Return all links: those given, and those across gaps and to mothers.
-
-    laptrack sees only what can get such a link; its time grows with the square of what it sees.
-    """
-    seen = _open_ends(frames, links, settings.max_daughter_step)
-    places = [[i for _, i in group] for group in seen]
-    index = {node: k for group in seen for k, node in enumerate(group)}
-    joined = _bridges(links, set(index))
-    tracker = LapTrack(
-        # every link between neighbouring frames is made already
-        cutoff=0,
-        gap_closing_cutoff=settings.max_gap_frames > 0 and settings.max_step**2,
-        gap_closing_max_frame_count=settings.max_gap_frames + 1,
-        splitting_cutoff=settings.max_daughter_step > 0 and settings.max_daughter_step**2,
-        merging_cutoff=False,
-    )
-    graph = tracker.predict(
-        [frame.position[place] for frame, place in zip(frames, places, strict=True)],
-        connected_edges=[((a[0], index[a]), (b[0], index[b])) for a, b in joined],
-    )
-    found = {((t, places[t][i]), (u, places[u][j])) for (t, i), (u, j) in graph.edges}
-    return sorted((found - set(joined)) | set(links))
-
-
-def _open_ends(frames: list[_Frame], links: list[_Edge], reach: float) -> list[list[_Node]]:
-    """Return, by frame, where tracks begin and end, and what may be a mother of a beginning."""
-    begun, ended = {later for _, later in links}, {earlier for earlier, _ in links}
-    nodes = [[(t, i) for i in range(frame.area.size)] for t, frame in enumerate(frames)]
-    inside = begun & ended
-    kept = [{node for node in group if node not in inside} for group in nodes]
-    for t, group in enumerate(nodes[1:], start=1):
-        for _, i in (node for node in group if node not in begun):
-            far = np.hypot(*(frames[t - 1].position - frames[t].position[i]).T)
-            kept[t - 1] |= {(t - 1, int(k)) for k in np.flatnonzero(far < reach)}
-    return [sorted(group) for group in kept]
-
-
-def _bridges(links: list[_Edge], seen: set[_Node]) -> list[_Edge]:
-    """Return the tracks as links from each node that is seen to the next one."""
-    earliest: dict[_Node, _Node] = {}
-    bridges = []
-    for earlier, later in sorted(links):
-        begin = earliest.get(earlier, earlier)
-        if later in seen:
-            bridges.append((begin, later))
-        else:
-            earliest[later] = begin
-    return bridges
+) -> tuple[list[int], list[int]]:
+    """Return id and parent of every object, in the order of the rows."""
+    if rows.empty:
+        return [], []
+    frames = objects_by_frame(rows, drift, settings)
+    links = link_neighbours(frames, settings)
+    every = link_the_rest(frames, links, settings)
+    kept = _without_false_divisions(every, links, frames, settings)
+    nodes = ((t, i) for t, frame in enumerate(frames) for i in range(frame.area.size))
+    return _number(nodes, kept)
 
 
 def _without_false_divisions(
-    edges: list[_Edge], links: list[_Edge], frames: list[_Frame], settings: TrackSettings
-) -> list[_Edge]:
+    edges: list[Link], links: list[Link], frames: list[FrameObjects], settings: TrackSettings
+) -> list[Link]:
     """Return the links where only lasting daughters of like size have a mother.
 
     A cell that is cut in two in one frame only would have daughters, too.
     """
     linked = set(links)
-    daughters: dict[_Node, list[_Node]] = {}
+    daughters: dict[Node, list[Node]] = {}
     # the link between neighbouring frames is the surer one, then the earlier
     for mother, node in sorted(edges, key=lambda edge: (edge not in linked, edge)):
         daughters.setdefault(mother, []).append(node)
@@ -286,20 +189,20 @@ def _without_false_divisions(
     return kept
 
 
-def _last_seen(edges: list[_Edge]) -> dict[_Node, int]:
+def _last_seen(edges: list[Link]) -> dict[Node, int]:
     """Return the last frame of every object that goes on, or of its offspring."""
-    last: dict[_Node, int] = {}
+    last: dict[Node, int] = {}
     for mother, node in sorted(edges, reverse=True):
         last[mother] = max(last.get(mother, 0), last.get(node, node[0]))
     return last
 
 
-def _number(nodes: Iterable[_Node], edges: list[_Edge]) -> tuple[list[int], list[int]]:
+def _number(nodes: Iterable[Node], edges: list[Link]) -> tuple[list[int], list[int]]:
     """Return id and parent of every object, in order of time: a division ends the mother's id."""
     mothers = {node: mother for mother, node in edges}
     n_daughters = Counter(mother for mother, _ in edges)
-    label: dict[_Node, int] = {}
-    parent: dict[_Node, int] = {}
+    label: dict[Node, int] = {}
+    parent: dict[Node, int] = {}
     n_ids = 0
     for node in nodes:
         mother = mothers.get(node)
