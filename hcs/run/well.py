@@ -8,6 +8,7 @@ its sequence is decided once for the whole field.
     ssl              b  statistics, in order           -> a decision per frame
                      c  frame, decision                -> mask -> objects, ids within the frame
                         objects of all frames          -> ids over time -> label image
+                        statistics and decisions       -> table of frames
     measure          label image, every channel        -> object, feature and ROI tables
 
 Passes 0, a, c and the measurement run span by span, here or on several workers (`Compute`), with
@@ -38,6 +39,7 @@ from hcs.plate.open import Plate
 from hcs.plate.read import read_frames
 from hcs.plate.table import TableKind, read_table, write_table
 from hcs.run import scratch, spans
+from hcs.run.diagnostics import frame_diagnostics
 from hcs.run.frames import frames_to_json, summarise_frames
 from hcs.run.log import listen
 from hcs.run.outcome import WellOutcome, worker_name
@@ -192,6 +194,15 @@ def _segment(work: _Work) -> _Result:
         found = work.over(spans.segment_span, image, statistics.grey, decisions, recipe)
         drift = np.array([decision.drift_px for decision in decisions])
         manifest |= _link_and_write(work, image, drift)
+        told = frame_diagnostics(statistics.pairs, decisions, image.interval_s)
+        manifest |= write_table(
+            work.plate,
+            image.path,
+            f"{work.status.step.label_image}_frames",
+            told,
+            "generic_table",
+            provenance=provenance_of(work.status),
+        )
         record[image.path.name] = [asdict(decision) for decision in decisions]
         n_objects += sum(found)
     return _Result(manifest, {"decisions": record}, n_objects)

@@ -154,6 +154,69 @@ MASKING_ROIS = Table(
     rows="an id: the box that holds it in all its frames",
     columns=(_LABEL, *_BOX),
 )
+_PIXEL_FEATURES = {
+    "entropy": ("bit", "entropy of the 7x7 pixels around"),
+    "gradient": ("", "ln(1 + mean gradient magnitude) of the 7x7 pixels around"),
+    "contrast": ("", "ln(1 + difference to the background's grey level)"),
+}
+SSL_FRAMES = Table(
+    name="ssl_cells_frames",
+    where="field",
+    kind="generic_table",
+    index="",
+    rows="a frame, with the one before; the first with the one after. Grey levels are 0 to 255 "
+    "on the field's scale (of a pooled model: its own); what `thresholds: paper` learns later is "
+    "missing",
+    columns=(
+        *_TIME,
+        Column("reference", "string", "", "The frame it was compared with: previous or next"),
+        Column("blank", "bool", "", "One grey level only: blank, or its chunk is missing"),
+        Column("noise", "float64", "grey level", "Standard deviation of the noise"),
+        Column("blur_pixel", "float64", "pixel", "Sigma of the Gaussian that answers it; 0 none"),
+        Column("drift_y_pixel", "float64", "pixel", "Shift of the frame since its reference"),
+        Column("drift_x_pixel", "float64", "pixel", "The same along x"),
+        Column(
+            "change_threshold", "float64", "grey level", "Above it a pixel may label itself cell"
+        ),
+        Column("displacement_threshold_pixel", "float64", "pixel", "The same of the flow"),
+        Column("n_cell", "Int64", "", "Pixels that labelled themselves cell"),
+        Column("n_background", "Int64", "", "Pixels that labelled themselves background"),
+        *(
+            Column(
+                f"separability_{name}",
+                "float64",
+                "",
+                f"Of the two by {name}: area under the ROC curve",
+            )
+            for name in _PIXEL_FEATURES
+        ),
+        Column("separability_change", "float64", "", "By change, of the mask found and the rest"),
+        Column("moving_area_pixel", "float64", "pixel", "What moves, for `thresholds: paper` only"),
+        Column(
+            "separable",
+            "bool",
+            "",
+            "Whether this pair can tell cells from background; paper: whether it is not blank",
+        ),
+        Column("empty", "bool", "", "What the pair calls cells looks like the field's background"),
+        Column(
+            "model",
+            "string",
+            "",
+            "Whose model labelled the frame: own, carried (the field's), pooled (the plate's), "
+            "none",
+        ),
+        Column("prior", "float64", "", "Of that model: share of cells"),
+        *(
+            Column(f"{group}_{moment}_{name}", "float64", unit, f"{word} {group} pixels: {meaning}")
+            for group in ("cell", "background")
+            for moment, word in (("mean", "Mean over"), ("sd", "Standard deviation over"))
+            for name, (unit, meaning) in _PIXEL_FEATURES.items()
+        ),
+        Column("typical_area_pixel", "float64", "pixel", "Of that model: area of its objects"),
+        Column("min_area_pixel", "float64", "pixel", "Smaller objects were dropped"),
+    ),
+)
 WELL_FRAMES = Table(
     name="well_frames",
     where="plate",
@@ -280,6 +343,7 @@ TABLES = (
     OBJECTS,
     MOTION,
     FEATURES,
+    SSL_FRAMES,
     WELL_FRAMES,
     WELLS,
     CONDITION,

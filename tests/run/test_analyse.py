@@ -10,6 +10,7 @@ import pytest
 
 import hcs.run.analyse
 from hcs.errors import LockedError, MissingError, SettingsError, WriteError
+from hcs.plate.commit import read_marker
 from hcs.plate.create import ImageSpec, create_field_image, create_plate
 from hcs.plate.lock import acquire
 from hcs.plate.metadata import Channel, PlateLayout
@@ -76,10 +77,25 @@ def test_tables_of_a_field_agree_with_its_label_image(analysed_plate):
         "well_ROI_table",
         "ssl_cells_features",
         "ssl_cells_frames",
+        "ssl_cells_frames",
         "ssl_cells_masking_ROI_table",
         "ssl_cells_motion",
         "ssl_cells_objects",
     }
+
+
+def test_what_ssl_found_in_each_frame_stands_in_a_table(analysed_plate):
+    plate = open_plate(analysed_plate)
+    of_cells = read_table(plate, FIELD, "ssl_cells_frames")
+    assert of_cells["time_index"].tolist() == list(range(N_FRAMES))
+    assert of_cells["separable"].all()
+    assert set(of_cells["model"]) == {"own"}
+    assert (of_cells["n_cell"] > 0).all()
+    of_ground = read_table(plate, FieldPath(B01, "0"), "ssl_cells_frames")
+    assert not of_ground["separable"].any()
+    assert set(of_ground["model"]) == {"pooled"}
+    manifest = read_marker(plate, A01, "ssl").manifest
+    assert f"{FIELD}/tables/ssl_cells_frames/table.parquet" in manifest
 
 
 def test_what_ssl_found_in_each_frame_stands_in_a_table(analysed_plate):
