@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hcs.errors import SettingsError
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -30,6 +32,8 @@ def overlay_command(
     from hcs.report.overlay import encode_png
     from hcs.run.picture import LabelSource, field_overlay
 
+    if output.suffix.lower() != ".png":
+        raise SettingsError(f"{output}: cannot write that", hint="name it .png")
     opened, path = open_plate(plate), FieldPath.parse(field)
     shown = channel or opened.field_image(path).channels[0].label
     true = LabelSource(open_plate(truth), truth_label) if truth else None

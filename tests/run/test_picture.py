@@ -48,3 +48,10 @@ def test_frames_that_are_not_there(plate_url, tmp_path, capsys, frames, code, wo
         main(["overlay", plate_url, "A/01/0", "-o", str(tmp_path / "x.png"), "--frames", frames])
     assert end.value.code == code
     assert words in capsys.readouterr().err
+
+
+def test_a_picture_is_a_png(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["overlay", str(tmp_path / "no.zarr"), "A/01/0", "-o", str(tmp_path / "p.bogus")])
+    assert end.value.code == 64
+    assert "p.bogus: cannot write that\n     name it .png" in capsys.readouterr().err
