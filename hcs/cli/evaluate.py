@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hcs.cli.output import JsonOption, print_json, print_rows
+from hcs.errors import EXIT_DONE, EXIT_PARTIAL
 
 if TYPE_CHECKING:
-    from hcs.run.evaluate import Evaluation
+    from hcs.run.by_well import LeftOut
     from hcs.run.export import Exported
+    from hcs.run.scores import Evaluation
 
 _TRUTH = (
     "a truth plate, or a folder of masks: of a data set (<sequence>/masks/gold_full ...), of a "
@@ -40,12 +43,15 @@ def evaluate_command(
         Path | None, typer.Option(help="table of frames, .csv or .parquet; else in <plate>.hcs")
     ] = None,
     json: JsonOption = False,
-) -> None:
+) -> int:
     """Score label images against a truth, per frame, well and plate."""
     from hcs.plate.open import open_plate
-    from hcs.run.evaluate import evaluate_plate, write_evaluation
+    from hcs.run.evaluate import evaluate_plate
+    from hcs.run.scores import check_output, write_evaluation
     from hcs.run.truth import open_truth
 
+    if output is not None:
+        check_output(output)
     opened = open_plate(plate)
     scores = evaluate_plate(opened, open_truth(truth, opened, label), label, crop_px=crop)
     if json:
@@ -53,6 +59,7 @@ def evaluate_command(
     else:
         _print_evaluation(scores)
     print(f"wrote {write_evaluation(opened, scores, output)}", file=sys.stderr)
+    return _exit_code(scores.left_out)
 
 
 def export_command(
@@ -61,21 +68,29 @@ def export_command(
     labels: Annotated[Path, typer.Option(help="folder to write to, a folder per sequence")],
     label: _Label = "ssl_cells",
     json: JsonOption = False,
-) -> None:
+) -> int:
     """Write label images as TIFF files, t<number>.tif, with the numbers of the source."""
     from hcs.plate.open import open_plate
     from hcs.run.export import export_labels
 
     done: list[Exported] = []
-    export_labels(open_plate(plate), labels, label, done.append)
+    left_out = export_labels(open_plate(plate), labels, label, done.append)
     rows = [
         {"field": str(one.field), "files": one.n_files, "folder": str(one.folder)} for one in done
     ]
     (print_json if json else print_rows)(rows)
+    return _exit_code(left_out)
+
+
+def _exit_code(left_out: Sequence[LeftOut]) -> int:
+    """Tell which wells were left out, one line each."""
+    for one in left_out:
+        print(f"hcs: {one}", file=sys.stderr)
+    return EXIT_PARTIAL if left_out else EXIT_DONE
 
 
 def _print_evaluation(scores: Evaluation) -> None:
-    from hcs.run.evaluate import rows_of
+    from hcs.run.scores import rows_of
 
     shown = ["f1", "precision", "recall", "iou", "mcc", "ap", "ap_50", "ap_75", "seg"]
     counted = ["n_truth", "n_objects"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import field as dataclass_field
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,16 @@ from numpy.typing import NDArray
 
 from hcs.errors import FramesError, MissingError, SettingsError
 from hcs.ingest.findings import some
-from hcs.ingest.provenance import field_source, read_sources
+from hcs.ingest.provenance import FieldSource, field_source, read_sources
 from hcs.labels.ctc import pair, seg_score, track_scores
 from hcs.labels.match import IOU_THRESHOLDS, average_precision, overlaps, pixel_scores
 from hcs.plate.open import Plate
-from hcs.plate.path import FieldPath
+from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.read import read_label_image
-from hcs.plate.storage import write_errors
 from hcs.plate.table import read_table, table_names
+from hcs.run.by_well import by_well
 from hcs.run.export import check_label, has_failed
+from hcs.run.scores import Evaluation
 from hcs.run.truth import Coverage, Labels, Truth
 
 _PLACE = ["well", "field", "frame", "source_number", "truth"]
@@ -36,39 +36,13 @@ _MIN_TRACK_FRAMES = 2
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The scores of one label image of a plate.
+class _WellScores:
+    """What one well adds to the tables, its rows in the order of the fields."""
 
-    Parameters
-    ----------
-    label : str
-    crop_px : int
-    frames : DataFrame
-        A row per frame with truth: place, coverage of the truth (``full`` or ``partial``), scores,
-        and how many objects there are in truth and result. NaN where a score is not defined: only
-        recall and SEG are for a partial truth.
-    wells, plate : DataFrame
-        Plain means over frames, complete and partial truths apart: every frame has one vote.
-    tracks : DataFrame
-        A row per field with true identities.
-    failed : tuple of str
-        Fields of wells that failed: they have no scores, which is not a score of 0.
-    """
-
-    label: str
-    crop_px: int
-    frames: pd.DataFrame
-    wells: pd.DataFrame
-    plate: pd.DataFrame
-    tracks: pd.DataFrame
-    failed: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all tables as lists of rows, None for NaN."""
-        tables = {name: getattr(self, name) for name in ("frames", "wells", "plate", "tracks")}
-        rows = {name: rows_of(table) for name, table in tables.items()}
-        own = {"label": self.label, "crop_px": self.crop_px, "failed": list(self.failed)}
-        return own | rows
+    frames: list[dict[str, Any]] = dataclass_field(default_factory=list)
+    tracks: list[dict[str, Any]] = dataclass_field(default_factory=list)
+    failed: list[FieldPath] = dataclass_field(default_factory=list)
+    times: dict[FieldPath, tuple[int, ...]] = dataclass_field(default_factory=dict)
 
 
 def evaluate_plate(plate: Plate, truth: Truth, label: str, *, crop_px: int = 0) -> Evaluation:
@@ -86,36 +60,61 @@ def evaluate_plate(plate: Plate, truth: Truth, label: str, *, crop_px: int = 0) 
     Raises
     ------
     MissingError
-        If a field lacks the label image, or no frame has a truth.
-    FramesError
-        If a truth has another shape.
+        If no field has the label image, or no frame has a truth.
+    HcsError
+        What is wrong with the first well that has none, where no well has scores.
     SettingsError
         If nothing is left after cropping.
     """
-    fields = [field for well in plate.layout.wells for field in plate.well(well).fields]
-    check_label(plate, label, fields)
-    failed = [field for field in fields if has_failed(plate, field, label)]
-    fields = [field for field in fields if field not in failed]
+    check_label(plate, label)
     sources = read_sources(plate)
-    times = {field: field_source(sources, plate, field).times for field in fields}
-    rows = [
-        {"source_number": times[field][row["frame"]], **row}
-        for field in fields
-        for row in _frame_rows(plate, truth, field, label, crop_px)
-    ]
-    tracks = [row for field in fields for row in _track_rows(plate, truth, field, label)]
+    wells, left_out = by_well(
+        plate, lambda well: _score_well(plate, truth, label, crop_px, well, sources)
+    )
+    rows = [row for well in wells for row in well.frames]
+    tracks = [row for well in wells for row in well.tracks]
     if not rows and not tracks:
+        if left_out:
+            raise left_out[0].cause
+        times = {field: own for well in wells for field, own in well.times.items()}
         raise MissingError("no frame has a truth", hint=f"the plate's frames are {_numbers(times)}")
     frames = pd.DataFrame(rows, columns=[*_PLACE, *SCORES, "n_truth", "n_objects"])
     return Evaluation(
         label=label,
+        truth=truth.name,
         crop_px=crop_px,
         frames=frames,
         wells=_means(frames, ["well", "truth"]),
         plate=_means(frames, ["truth"]),
         tracks=pd.DataFrame(tracks, columns=_TRACKS),
-        failed=tuple(map(str, failed)),
+        failed=tuple(str(field) for well in wells for field in well.failed),
+        left_out=left_out,
     )
+
+
+def _score_well(
+    plate: Plate,
+    truth: Truth,
+    label: str,
+    crop_px: int,
+    well: WellPath,
+    sources: Mapping[FieldPath, FieldSource],
+) -> _WellScores:
+    scores = _WellScores()
+    for field in plate.well(well).fields:
+        times = field_source(sources, plate, field).times
+        scores.times[field] = times
+        if not truth.coverage(field) and truth.tracks(field) is None:
+            continue
+        if has_failed(plate, field, label):
+            scores.failed.append(field)
+            continue
+        scores.frames.extend(
+            {"source_number": times[row["frame"]], **row}
+            for row in _frame_rows(plate, truth, field, label, crop_px)
+        )
+        scores.tracks.extend(_track_rows(plate, truth, field, label))
+    return scores
 
 
 def score_frame(labels: Labels, truth: Labels, coverage: Coverage) -> dict[str, float]:
@@ -153,46 +152,6 @@ def score_frame(labels: Labels, truth: Labels, coverage: Coverage) -> dict[str, 
         "seg": seg,
         **counts,
     }
-
-
-def write_evaluation(plate: Plate, evaluation: Evaluation, output: Path | None) -> str:
-    """Write the scores and return where they are.
-
-    Parameters
-    ----------
-    plate : Plate
-    evaluation : Evaluation
-    output : Path or None
-        A ``.csv`` or ``.parquet`` file for the table of frames; None writes all tables as
-        ``<plate>.hcs/evaluation/<label>.json`` and that of frames as ``<label>.csv``.
-
-    Raises
-    ------
-    SettingsError
-        If the file's name ends otherwise.
-    """
-    frames = evaluation.frames
-    if output is None:
-        key = f"evaluation/{evaluation.label}"
-        plate.companion.write(f"{key}.csv", frames.to_csv(index=False).encode())
-        plate.companion.write(f"{key}.json", json.dumps(evaluation.to_json(), indent=1).encode())
-        return f"{plate.companion.url}/{key}.csv"
-    if output.suffix not in (".csv", ".parquet"):
-        raise SettingsError(f"{output}: cannot write that", hint="name it .csv or .parquet")
-    with write_errors(str(output)):
-        if output.suffix == ".csv":
-            frames.to_csv(output, index=False)
-        else:
-            frames.to_parquet(output, index=False)
-    return str(output)
-
-
-def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a table as rows, None for NaN."""
-    return [
-        {str(name): None if value != value else value for name, value in row.items()}
-        for row in table.to_dict("records")
-    ]
 
 
 def _frame_rows(

@@ -56,6 +56,11 @@ class TrackTruth:
 class Truth(ABC):
     """What is known of a plate, field by field."""
 
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What it is called in file names."""
+
     @abstractmethod
     def coverage(self, field: FieldPath) -> dict[int, Coverage]:
         """Return the frames, by index, of which outlines are known, and of how many cells."""
@@ -106,6 +111,11 @@ class TruthPlate(Truth):
         self._plate = plate
         self._label = label
 
+    @property
+    def name(self) -> str:
+        """Name of the plate."""
+        return self._plate.storage.name
+
     def _name(self, field: FieldPath) -> str:
         names = self._plate.label_names(field)
         fitting = [name for name in names if self._label.endswith(name)]
@@ -153,6 +163,12 @@ class MaskFolder(Truth):
         self._folder = folder
         self._plate = plate
         self._sources = read_sources(plate)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder; of one within a sequence's masks, as in ``s1-masks-manual``."""
+        parts = self._folder.resolve().parts
+        return "-".join(parts[parts.index("masks") - 1 :] if "masks" in parts else parts[-1:])
 
     def _source(self, field: FieldPath) -> FieldSource:
         return field_source(self._sources, self._plate, field)

@@ -45,7 +45,37 @@ def test_scores_are_printed_per_frame_well_and_plate(plate, tmp_path, capsys):
     for title in ("frames", "wells", "plate"):
         assert f"{title}\n" in shown.out
     assert "A01   0      1      6              full   1.000" in shown.out
-    assert "p.hcs/evaluation/ssl_cells.csv" in shown.err
+    assert "p.hcs/evaluation/ssl_cells-set-crop2.csv" in shown.err
+
+
+@pytest.fixture
+def two_wells(plate, tmp_path):
+    """The plate, and beside its well another that is listed but not there."""
+    attributes = json.loads((plate / ".zattrs").read_text())
+    attributes["plate"]["columns"].append({"name": "02"})
+    listed = attributes["plate"]["wells"]
+    listed.append(listed[0] | {"path": "A/02", "columnIndex": 1})
+    (plate / ".zattrs").write_text(json.dumps(attributes))
+    return plate
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_a_well_that_is_not_there_is_one_line_and_partly_done(two_wells, tmp_path, capsys, command):
+    capsys.readouterr()
+    to = ["--truth", tmp_path / "set"] if command == "evaluate" else ["--labels", tmp_path / "out"]
+    assert run(command, two_wells, *to) == 2
+    shown = capsys.readouterr()
+    (line,) = [line for line in shown.err.splitlines() if line.startswith("hcs: ")]
+    assert "A/02 is left out: well A/02 is listed, but there is nothing at" in line
+    assert "(copy the plate anew" in line
+    assert "A01" in shown.out or "A/01/0" in shown.out
+
+
+def test_another_kind_of_table_is_refused_before_scoring(plate, tmp_path, capsys):
+    # a truth that is not there would be told of first, were it looked at
+    truth = ["--truth", tmp_path / "nowhere", "--output", tmp_path / "e.xlsx"]
+    assert run("evaluate", plate, *truth) == 64
+    assert "e.xlsx: cannot write that" in capsys.readouterr().err
 
 
 def test_scores_as_json(plate, tmp_path, capsys):
@@ -58,7 +88,7 @@ def test_scores_as_json(plate, tmp_path, capsys):
 
 def test_a_missing_label_image_is_one_line(plate, tmp_path, capsys):
     assert run("evaluate", plate, "--truth", tmp_path / "set", "--label", "isl_cells") == 1
-    assert "no label image 'isl_cells'" in capsys.readouterr().err
+    assert "no field has a label image 'isl_cells'" in capsys.readouterr().err
 
 
 def test_label_images_are_exported_by_sequence(plate, tmp_path, capsys):

@@ -1,14 +1,15 @@
-import json
 import math
+import re
+import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from hcs.errors import FramesError, MissingError, SettingsError
+from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath
 from hcs.plate.write import write_empty_label_image
-from hcs.run.evaluate import evaluate_plate, score_frame, write_evaluation
+from hcs.run.evaluate import evaluate_plate, score_frame
 from hcs.run.truth import open_truth
 
 
@@ -129,29 +130,60 @@ def test_a_failed_well_has_no_scores(plate, evaluate, write_mask, draw):
 
 def test_a_label_image_that_is_not_there_is_named(plate, tmp_path):
     truth = open_truth(str(tmp_path / "set"), plate, "isl_cells")
-    with pytest.raises(MissingError, match=r"2 of 2 fields have no label image 'isl_cells'.*ssl"):
+    with pytest.raises(
+        MissingError, match=r"no field has a label image 'isl_cells' \(there are ssl_cells"
+    ):
         evaluate_plate(plate, truth, "isl_cells")
 
 
 @pytest.fixture
-def scores(evaluate, write_mask, draw):
+def both_true(write_mask, draw):
+    """A truth in both wells."""
     write_mask("s1/masks/gold_full/man_seg020.tif", draw((1, 4, 4, 8)))
-    return evaluate()
+    return write_mask("s2/masks/gold_full/man_seg005.tif", draw((1, 4, 4, 8)))
 
 
-def test_scores_are_kept_beside_the_plate(plate, scores):
-    write_evaluation(plate, scores, None)
-    kept = json.loads(plate.companion.read("evaluation/ssl_cells.json"))
-    assert kept["plate"][0]["f1"] == 1
-    assert kept == json.loads(json.dumps(scores.to_json()))
+def bad_well(plate, folder, kind):
+    """Make A/02 unusable in one of the ways that nights bring."""
+    well = folder / "set.zarr/A/02"
+    if kind == "absent":
+        shutil.rmtree(well)
+    elif kind == "without labels":
+        shutil.rmtree(well / "0/labels")
+    elif kind == "truncated":
+        levels = (well / "0/labels/ssl_cells/0").rglob("*")
+        for chunk in (p for p in levels if p.is_file() and not p.name.startswith(".")):
+            chunk.write_bytes(chunk.read_bytes()[:5])
+    return open_plate(plate.storage.url)
 
 
-@pytest.mark.parametrize(("name", "read"), [("s.csv", pd.read_csv), ("s.parquet", pd.read_parquet)])
-def test_the_table_of_frames_is_written_where_it_is_asked_for(plate, scores, tmp_path, name, read):
-    assert write_evaluation(plate, scores, tmp_path / name) == str(tmp_path / name)
-    assert read(tmp_path / name)["f1"].tolist() == [1]
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("absent", "A/02 is left out: well A/02 is listed, but there is nothing at .*copy"),
+        ("without labels", r"field A/02/0 has no label image 'ssl_cells' \(run an analysis first"),
+        ("truncated", "A/02 is left out: .*A/02/0"),
+    ],
+)
+def test_a_bad_well_costs_no_other_its_scores(plate, both_true, tmp_path, kind, words):
+    bad = bad_well(plate, tmp_path, kind)
+    truth = open_truth(str(tmp_path / "set"), bad, "ssl_cells")
+    scores = evaluate_plate(bad, truth, "ssl_cells")
+    assert scores.wells["well"].tolist() == ["A01"]
+    (one,) = scores.left_out
+    assert re.search(words, str(one))
+    assert scores.to_json()["left_out"][0]["problem"] == one.cause.message
 
 
-def test_other_files_are_refused(plate, scores, tmp_path):
-    with pytest.raises(SettingsError, match=r"s\.xlsx: cannot write that"):
-        write_evaluation(plate, scores, tmp_path / "s.xlsx")
+def test_a_bad_mask_costs_no_other_well_its_scores(plate, evaluate, both_true):
+    both_true.write_bytes(b"no tiff")
+    scores = evaluate()
+    assert scores.wells["well"].tolist() == ["A01"]
+    assert "man_seg005.tif: not a TIFF file" in str(scores.left_out[0])
+
+
+def test_a_well_without_truth_needs_no_labels(plate, write_mask, draw, tmp_path):
+    write_mask("s1/masks/gold_full/man_seg020.tif", draw((1, 4, 4, 8)))
+    bad = bad_well(plate, tmp_path, "without labels")
+    truth = open_truth(str(tmp_path / "set"), bad, "ssl_cells")
+    assert evaluate_plate(bad, truth, "ssl_cells").left_out == ()

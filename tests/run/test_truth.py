@@ -120,3 +120,16 @@ def test_a_truth_plate_answers_with_the_label_image_that_fits(sequence_plate, pu
 def test_masks_hold_labels(write_mask, mask, words):
     with pytest.raises(FramesError, match=words):
         read_mask(write_mask("mask.tif", mask))
+
+
+def test_a_truth_is_called_by_its_plate_or_folder(sequence_plate, write_mask, draw, tmp_path):
+    write_mask("s1/masks/manual/t020.tif", draw())
+    names = {
+        "set.zarr": "set",
+        "set": "set",
+        "set/s1": "s1",
+        "set/s1/masks": "s1-masks",
+        "set/s1/masks/manual": "s1-masks-manual",
+    }
+    for where, name in names.items():
+        assert open_truth(str(tmp_path / where), sequence_plate, "ssl_cells").name == name
