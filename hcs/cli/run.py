@@ -253,10 +253,12 @@ def _print_report(report: Report) -> None:
     _print_warnings(report.warnings)
     for outcome in report.failed:
         print(outcome.line, file=sys.stderr)
+    if report.failure:
+        told = f"{report.failure.message} ({report.failure.hint})"
+        print(f"tables of the plate failed: {told}", file=sys.stderr)
     print(f"{report.plate}: {', '.join(counted) or 'no wells'} in {report.seconds:.1f} s")
-    print("results:")
-    for output in report.outputs:
-        print(f"  {output}")
+    if report.outputs:
+        print("results:", *report.outputs, sep="\n  ")
 
 
 def _print_warnings(warnings: Sequence[str]) -> None:
@@ -276,6 +278,7 @@ def _report_to_json(report: Report) -> dict[str, Any]:
             for outcome in report.outcomes
         ],
         "outputs": report.outputs,
+        "failure": asdict(report.failure) if report.failure else None,
         "warnings": report.warnings,
         "seconds": report.seconds,
     }

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from hcs.errors import HcsError, LockedError
+from hcs.errors import HcsError, LockedError, WriteError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -117,7 +117,11 @@ class Lock:
         self._heart.join()
         if self._claim.state == "held" and _highest(self._companion) == self.token:
             # rewritten, not deleted: the next token must be higher
-            self._write(replace(self._claim, state="released"))
+            try:
+                self._write(replace(self._claim, state="released"))
+            except WriteError as error:
+                # a full disk: what the run has to say matters more, and a dead holder is seen
+                logger.warning("the plate's lock stays until this process ends: %s", error)
 
     def __enter__(self) -> Self:
         """Return the lock."""

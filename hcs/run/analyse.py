@@ -15,7 +15,7 @@ from itertools import chain, count, groupby
 from threading import Event
 from typing import Any, Protocol
 
-from hcs.errors import HcsError, LockedError
+from hcs.errors import HcsError, LockedError, WriteError
 from hcs.plate.commit import sweep
 from hcs.plate.lock import acquire
 from hcs.plate.open import Plate, open_plate
@@ -96,11 +96,18 @@ def analyse(
         lock.check()
         done = tuple(well.well for well in plan.wells if well.is_done)
         report = Report(url, done, tuple(outcomes[well.well] for well in plan.wells))
-        outputs = finish(plate, plan, report, lock.token)
-    seconds = time.monotonic() - begun
+        report = _finished(plate, plan, report, lock.token)
     told = chain(plan.warnings, *(outcome.warnings for outcome in report.outcomes))
     warnings = tuple(dict.fromkeys(told))
-    return replace(report, outputs=outputs, warnings=warnings, seconds=seconds)
+    return replace(report, warnings=warnings, seconds=time.monotonic() - begun)
+
+
+def _finished(plate: Plate, plan: Plan, report: Report, token: int) -> Report:
+    """Write the plate's tables; where that fails, what became of the wells is told all the same."""
+    try:
+        return replace(report, outputs=finish(plate, plan, report, token))
+    except WriteError as error:
+        return replace(report, failure=failure_of(error))
 
 
 def in_threads(visit: Visit, wells: Sequence[WellPath], at_once: int) -> None:

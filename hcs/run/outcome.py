@@ -115,6 +115,8 @@ class Report:
     outputs : tuple of str
         Where results lie.
     warnings : tuple of str
+    failure : Failure or None
+        Why the plate's own tables could not be written.
     seconds : float
     """
 
@@ -123,6 +125,7 @@ class Report:
     outcomes: tuple[WellOutcome, ...]
     outputs: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    failure: Failure | None = None
     seconds: float = field(default=0.0, compare=False)
 
     @property
@@ -133,8 +136,8 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 every well done, 2 some, 1 none."""
-        if not self.failed:
+        """0 every well and the plate's tables done, 2 some, 1 none."""
+        if not self.failed and not self.failure:
             return EXIT_DONE
         return EXIT_PARTIAL if self.done else EXIT_FAILED
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hcs.errors import LockedError
+from hcs.errors import LockedError, WriteError
 from hcs.plate import lock
 from hcs.plate.lock import Lock, acquire, check_token
 from hcs.plate.storage import Storage
@@ -198,3 +198,16 @@ def test_a_stopped_holder_wakes_up_and_finds_itself_out(
         process.stdin.flush()
         assert process.wait(10) == 0
         held.check()
+
+
+def test_a_release_that_finds_no_room_is_a_warning(
+    companion: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise WriteError("no space left to write lock/00000001.json")
+
+    lock = take(companion)
+    with monkeypatch.context() as disk:
+        disk.setattr(type(companion), "write", full)
+        lock.release()
+    assert "the plate's lock stays until this process ends: no space left" in caplog.text

@@ -77,25 +77,10 @@ def test_tables_of_a_field_agree_with_its_label_image(analysed_plate):
         "well_ROI_table",
         "ssl_cells_features",
         "ssl_cells_frames",
-        "ssl_cells_frames",
         "ssl_cells_masking_ROI_table",
         "ssl_cells_motion",
         "ssl_cells_objects",
     }
-
-
-def test_what_ssl_found_in_each_frame_stands_in_a_table(analysed_plate):
-    plate = open_plate(analysed_plate)
-    of_cells = read_table(plate, FIELD, "ssl_cells_frames")
-    assert of_cells["time_index"].tolist() == list(range(N_FRAMES))
-    assert of_cells["separable"].all()
-    assert set(of_cells["model"]) == {"own"}
-    assert (of_cells["n_cell"] > 0).all()
-    of_ground = read_table(plate, FieldPath(B01, "0"), "ssl_cells_frames")
-    assert not of_ground["separable"].any()
-    assert set(of_ground["model"]) == {"pooled"}
-    manifest = read_marker(plate, A01, "ssl").manifest
-    assert f"{FIELD}/tables/ssl_cells_frames/table.parquet" in manifest
 
 
 def test_what_ssl_found_in_each_frame_stands_in_a_table(analysed_plate):
@@ -358,6 +343,19 @@ def test_a_full_disk_fails_the_wells_and_keeps_what_is_done(analysed_plate, monk
     assert "no space left" in report.outcomes[0].line
     assert "A/02/ssl.json" in markers(analysed_plate)
     assert "A/01/ssl.json" not in markers(analysed_plate)
+
+
+def test_tables_that_find_no_room_leave_the_wells_done_and_are_said(tiny_plate, monkeypatch):
+    def full(*_):
+        raise WriteError("no space left to write tables/wells", hint="free some and run again")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(hcs.run.analyse, "finish", full)
+        report = analyse(str(tiny_plate), here())
+    assert report.exit_code == 2
+    assert report.done == (A01, A02, B01)
+    assert report.failure.message == "no space left to write tables/wells"
+    assert analyse(str(tiny_plate), here()).exit_code == 0
 
 
 def test_a_passing_error_is_tried_again(tiny_plate, monkeypatch):
