@@ -25,9 +25,11 @@ def summarise_frames(objects: pd.DataFrame, image: FieldImage, segmented: Marker
         Of the step that found the objects, for what it said of the frames.
     """
     height, width = image.frame_shape
+    decisions = _decisions(segmented, image)
     return field_frames(
         objects,
-        qc_reasons=_reasons(segmented, image),
+        qc_reasons=_reasons(decisions, image.n_frames),
+        models=[one["source"] for one in decisions] if decisions else None,
         interval_s=image.interval_s,
         field_area_pixel=height * width,
     )
@@ -49,25 +51,29 @@ def frames_to_json(frames: pd.DataFrame) -> dict[str, JSON]:
 
 def frames_from_json(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Return the table of `frames_to_json`."""
-    table = pd.DataFrame(dict(columns))
-    numbers = [name for name in table if name != "qc_reason"]
+    # measured before frames named their model: nothing is known of it
+    table = pd.DataFrame({"model": None} | dict(columns)).astype({"model": object})
+    numbers = [name for name in table if name not in ("qc_reason", "model")]
     return table.astype(dict.fromkeys(numbers, "float64")).astype({"time_index": "int64"})
 
 
-def _reasons(segmented: Marker, image: FieldImage) -> list[str]:
+def _decisions(segmented: Marker, image: FieldImage) -> Sequence[Mapping[str, Any]] | None:
+    """Return what SSL decided for each frame; None for segmenters that decide nothing."""
+    of_fields: Any = record_of(segmented).get("decisions")
+    return None if of_fields is None else of_fields[image.path.name]
+
+
+def _reasons(decisions: Sequence[Mapping[str, Any]] | None, n_frames: int) -> list[str]:
     """Say for each frame why it has no answer; empty where it has one.
 
     A pair that is not separable has one all the same where another pair's model decided.
     """
-    decisions: Any = record_of(segmented).get("decisions")
-    if decisions is None:
-        return [""] * image.n_frames
-    return [_reason(decision) for decision in decisions[image.path.name]]
+    return [""] * n_frames if decisions is None else [_reason(one) for one in decisions]
 
 
 def _reason(decision: Mapping[str, Any]) -> str:
     if decision["blank"]:
         return "blank or missing: the frame has one grey level only"
-    if decision["model"] is None and not decision["empty"]:
+    if decision["source"] == "none":
         return "not separable: nothing moves, or there is nothing to see"
     return ""

@@ -14,6 +14,7 @@ def field_frames(
     objects: pd.DataFrame,
     *,
     qc_reasons: Sequence[str],
+    models: Sequence[str] | None = None,
     interval_s: float | None,
     field_area_pixel: int,
 ) -> pd.DataFrame:
@@ -28,6 +29,8 @@ def field_frames(
         Object table of the field (:data:`hcs.tables.schema.OBJECTS`).
     qc_reasons : sequence of str
         A text per frame: why it failed quality control, empty where it passed.
+    models : sequence of str or None
+        Whose model labelled each frame; None for segmenters that have none.
     interval_s : float or None
         Between frames.
     field_area_pixel : int
@@ -36,9 +39,10 @@ def field_frames(
     Returns
     -------
     DataFrame
-        A row per frame: ``time_index``, ``t_second``, ``qc_reason``, and what can be added up over
-        fields: ``n_fields`` (1, or 0 without an answer), ``n_objects``, ``n_linked``, ``n_new``,
-        ``n_divisions``, ``field_area_pixel``, ``area_pixel``, ``area``, ``speed``.
+        A row per frame: ``time_index``, ``t_second``, ``qc_reason``, ``model``, and what can be
+        added up over fields: ``n_fields`` (1, or 0 without an answer), ``n_objects``,
+        ``n_linked``, ``n_new``, ``n_divisions``, ``field_area_pixel``, ``area_pixel``, ``area``,
+        ``speed``.
 
     Raises
     ------
@@ -67,7 +71,8 @@ def field_frames(
     table[unanswered] = np.nan
     table["n_fields"] = table["n_fields"].fillna(0)
     table.insert(0, "t_second", frames * (np.nan if interval_s is None else float(interval_s)))
-    return table.assign(qc_reason=reasons).reset_index()
+    whose = pd.Series([None] * n_frames if models is None else [*models], frames, dtype=object)
+    return table.assign(qc_reason=reasons, model=whose).reset_index()
 
 
 def _sums(objects: pd.DataFrame) -> pd.DataFrame:

@@ -246,6 +246,13 @@ WELL_FRAMES = Table(
         Column(
             "qc_reason", "string", "", "Why not; reasons of several fields joined by a semicolon"
         ),
+        Column(
+            "model",
+            "string",
+            "",
+            "Whose model labelled it: own, carried, pooled, none, as in `ssl_cells_frames`; "
+            "those of several fields joined by a semicolon; missing for segmenters that have none",
+        ),
     ),
 )
 WELLS = Table(
@@ -297,6 +304,13 @@ WELLS = Table(
             "float64",
             "",
             "Share of the frames that passed quality control",
+        ),
+        Column(
+            "own_model_share-<label>",
+            "float64",
+            "",
+            "Share of the frames labelled by their own model, in every field; missing for "
+            "segmenters that have none",
         ),
     ),
     free="the columns of condition",

@@ -107,6 +107,7 @@ def well_frames(key: WellKey, label_image: str, fields: Sequence[FieldRecord]) -
     table["speed_mean"] = table["speed"] / table["n_linked"]
     table["qc_reason"] = groups["qc_reason"].agg(_join)
     table["qc_pass"] = table["qc_reason"] == ""
+    table["model"] = groups["model"].agg(_join).replace("", None)
     table = table.reset_index().assign(**asdict(key), well=key.well, label_image=label_image)
     return WELL_FRAMES.arrange(table[WELL_FRAMES.names()])
 
@@ -239,6 +240,7 @@ _SUMMARY: dict[str, Callable[[pd.DataFrame], float]] = {
     "area_mean": _weighted("area_mean", "n_objects"),
     "speed_mean": _weighted("speed_mean", "n_linked"),
     "qc_pass_share": lambda rows: float(rows["qc_pass"].mean()),
+    "own_model_share": lambda rows: float((rows["model"].dropna() == "own").mean()),
 }
 
 
@@ -262,5 +264,5 @@ def _with_condition(table: pd.DataFrame, condition: pd.DataFrame | None) -> pd.D
     return table.merge(free, how="left", on=["row", "column"])
 
 
-def _join(reasons: pd.Series[str]) -> str:
-    return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+def _join(texts: pd.Series[str]) -> str:
+    return "; ".join(dict.fromkeys(text for text in texts.dropna() if text))

@@ -103,7 +103,9 @@ def test_tables_of_the_plate_have_every_well(analysed_plate):
     assert wells["well"].tolist() == ["A01", "A02", "B01"]
     assert wells["state"].tolist() == ["done"] * 3
     assert wells["n_objects_last-ssl_cells"].tolist() == [6, 6, 0]
-    assert len(plate.table("well_frames")) == 3 * N_FRAMES
+    assert wells["own_model_share-ssl_cells"].tolist() == [1, 1, 0]
+    frames = plate.table("well_frames")
+    assert frames["model"].tolist() == ["own"] * 2 * N_FRAMES + ["pooled"] * N_FRAMES
     assert plate.table("quarantine").empty
 
 

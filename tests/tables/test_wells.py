@@ -19,7 +19,7 @@ B03, B04 = WellKey("B", "03", "0"), WellKey("B", "04", "0")
 HOUR = 3600
 
 
-def field(*counts: int, acquisition=None, reasons=None, area_pixel=100) -> FieldRecord:
+def field(*counts: int, acquisition=None, reasons=None, models=None, area_pixel=100) -> FieldRecord:
     """Return a field of 1000 pixels with so many objects of 100 pixels, 25 um^2, per frame."""
     rows = [
         {"label": i, "time_index": t, "t_second": t * HOUR, "area_pixel": area_pixel,
@@ -30,6 +30,7 @@ def field(*counts: int, acquisition=None, reasons=None, area_pixel=100) -> Field
     frames = field_frames(
         pd.DataFrame(rows) if rows else OBJECTS.empty(),
         qc_reasons=reasons or [""] * len(counts),
+        models=models,
         interval_s=HOUR,
         field_area_pixel=1000,
     )
@@ -75,6 +76,19 @@ def test_reasons_are_named_once():
     bad = ["", "saturated"]
     table = well_frames(B03, "x", [field(1, 1, reasons=bad), field(1, 1, reasons=bad)])
     assert table["qc_reason"].tolist() == ["", "saturated"]
+
+
+def test_a_frame_says_whose_models_labelled_its_fields():
+    fields = [field(1, 1, models=["own", "own"]), field(1, 1, models=["own", "carried"])]
+    frames = well_frames(B03, "ssl_cells", fields)
+    assert frames["model"].tolist() == ["own", "own; carried"]
+    assert summary(frames)["own_model_share-ssl_cells"] == 0.5
+
+
+def test_a_segmenter_without_models_leaves_them_missing():
+    frames = well_frames(B03, "ssl_cells", [field(1, 1)])
+    assert frames["model"].tolist() == [None, None]
+    assert np.isnan(summary(frames)["own_model_share-ssl_cells"])
 
 
 def test_a_well_without_fields_has_no_frames():
