@@ -13,6 +13,8 @@ EXIT_USAGE = 64
 
 # the cause of what is none of these kinds
 UNEXPECTED = "unexpected error"
+# and of what is no error: a well that is done, most of whose frames failed quality control
+QUALITY = "quality"
 
 
 class HcsError(Exception):

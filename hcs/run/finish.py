@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from hcs.errors import HcsError, WorkerError
+from hcs.errors import QUALITY, HcsError, WorkerError
 from hcs.plate.commit import JSON, Marker, fingerprint, read_marker, remove_marker, write_marker
 from hcs.plate.consolidated import renew_consolidated
 from hcs.plate.open import Plate, label_key
@@ -31,6 +31,7 @@ from hcs.tables.wells import (
     Quarantined,
     WellKey,
     WellRecord,
+    flagged,
     quarantine,
     well_frames,
     wells,
@@ -88,7 +89,7 @@ def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, .
         standing = _stand(plate, well, plan, "failed" if path in failed else "")
         _fill_in(plate, standing, label_images)
         standings.append(standing)
-    _write_tables(plate, plan, standings, _quarantined(plate, plan, report), token)
+    _write_tables(plate, plan, standings, _failed(plate, plan, report), token)
     done = (well for well in plan.wells if well.well in set(report.done))
     shown = [image.path for well in done for image in well.images][:1]
     keys = [f"{path}/labels/{name}" for path in shown for name in label_images]
@@ -131,27 +132,39 @@ def _is_empty(plate: Plate, field: FieldPath, name: str, state: str) -> bool:
     return plate.attributes(label_key(field, name)).get("state") == state
 
 
-def _quarantined(plate: Plate, plan: Plan, report: Report) -> pd.DataFrame:
+def _failed(plate: Plate, plan: Plan, report: Report) -> list[Quarantined]:
     """Return the wells that failed now, and those not looked at now that failed before."""
     looked_at = {well.well.name for well in plan.wells}
     before = QUARANTINE.empty()
     if "quarantine" in table_names(plate, None):
         before = read_table(plate, None, "quarantine")
-    kept = before[~before["well"].isin(looked_at)]
+    kept = before[~before["well"].isin(looked_at) & (before["cause"] != QUALITY)]
     rows = [Quarantined(*row) for row in kept.itertuples(index=False, name=None)]
     for outcome in report.failed:
         failure = outcome.failure
         told = (failure.cause, failure.message, failure.hint) if failure else _NOT_DONE
         rows.append(Quarantined(outcome.well.name, *told))
+    return _in_order(plate, rows)
+
+
+def _with_flagged(
+    plate: Plate, failed: Sequence[Quarantined], frames: pd.DataFrame
+) -> list[Quarantined]:
+    """Add the wells that are done, but whose frames mostly failed quality control."""
+    known = {row.well for row in failed}
+    return _in_order(plate, [*failed, *(row for row in flagged(frames) if row.well not in known)])
+
+
+def _in_order(plate: Plate, rows: Sequence[Quarantined]) -> list[Quarantined]:
     order = [well.name for well in plate.layout.wells]
-    return quarantine(sorted(rows, key=lambda row: order.index(row.well)))
+    return sorted(rows, key=lambda row: order.index(row.well))
 
 
 def _write_tables(
     plate: Plate,
     plan: Plan,
     standings: Sequence[_Standing],
-    failed: pd.DataFrame,
+    failed: Sequence[Quarantined],
     token: int,
 ) -> None:
     condition = _condition(plate)
@@ -162,7 +175,7 @@ def _write_tables(
             [str(one.well.well), one.state, {k: m.fingerprint for k, m in one.measured.items()}]
             for one in standings
         ],
-        "quarantine": failed.to_json(),
+        "quarantine": quarantine(failed).to_json(),
         "condition": None if condition is None else condition.to_json(),
     }
     done = read_marker(plate, None, STEP)
@@ -175,7 +188,7 @@ def _write_tables(
     tables = {
         "well_frames": frames,
         "wells": wells(records, frames, label_images, condition),
-        "quarantine": failed,
+        "quarantine": quarantine(_with_flagged(plate, failed, frames)),
     }
     manifest: dict[str, str] = {}
     for name, table in tables.items():

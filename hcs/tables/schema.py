@@ -345,7 +345,7 @@ QUARANTINE = Table(
     rows="a well that failed or was flagged",
     columns=(
         _WELL_NAME,
-        Column("cause", "string", "", "Kind of error"),
+        Column("cause", "string", "", "Kind of error in words; quality of a well that was flagged"),
         Column("message", "string", "", "What is wrong, with numbers"),
         Column("hint", "string", "", "What to do about it"),
     ),

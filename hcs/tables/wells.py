@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from hcs.errors import QUALITY
 from hcs.tables.schema import QUARANTINE, WELL_FRAMES, WELLS
 
 _SECONDS_PER_HOUR = 3600
+# below it a well is flagged
+_MIN_QC_PASS_SHARE = 0.5
+_FLAG_HINT = (
+    "look at its frames (hcs overlay): out of focus, without cells, never taken? "
+    "`well_frames` has each frame's reason"
+)
 _KEY = ["row", "column", "path_in_well"]
 
 
@@ -161,6 +169,39 @@ def wells(
         ).set_index("well")
         table = table.join(summary.add_suffix(f"-{label_image}"), on="well")
     return WELLS.arrange(_with_condition(table, condition), label_images)
+
+
+def flagged(frames: pd.DataFrame) -> list[Quarantined]:
+    """Return a row for each well most of whose frames failed quality control in a label image.
+
+    Parameters
+    ----------
+    frames : DataFrame
+        Rows of :func:`well_frames`, of any wells.
+
+    Examples
+    --------
+    >>> frames = pd.DataFrame(
+    ...     {
+    ...         "well": "B03",
+    ...         "label_image": "ssl_cells",
+    ...         "qc_pass": [True] + [False] * 3,
+    ...         "qc_reason": ["", "dim", "blank", "blank"],
+    ...     }
+    ... )
+    >>> flagged(frames)[0].message
+    'ssl_cells: 3 of 4 frames failed quality control, 2 of them: blank'
+    """
+    told: dict[str, list[str]] = {}
+    for (well, label_image), rows in frames.groupby(["well", "label_image"], sort=False):
+        reasons = rows.loc[~rows["qc_pass"].astype(bool), "qc_reason"]
+        if 1 - len(reasons) / len(rows) < _MIN_QC_PASS_SHARE:
+            (most, n_most), *_ = Counter(reasons).most_common(1)
+            counted = f"{len(reasons)} of {len(rows)} frames failed quality control"
+            told.setdefault(str(well), []).append(
+                f"{label_image}: {counted}, {n_most} of them: {most}"
+            )
+    return [Quarantined(well, QUALITY, ". ".join(of), _FLAG_HINT) for well, of in told.items()]
 
 
 def quarantine(rows: Iterable[Quarantined]) -> pd.DataFrame:

@@ -273,6 +273,23 @@ def test_only_outputs_that_are_there_are_told(tiny_plate):
     assert all(Path(output).exists() for output in report.outputs)
 
 
+def test_a_well_most_of_whose_frames_failed_is_done_and_flagged(tmp_path):
+    wells = {"A/01": moving_cells(0), "A/02": moving_cells(1)}
+    wells["A/02"][1:] = 7
+    make_plate(tmp_path / "blank.zarr", wells)
+    report = analyse(str(tmp_path / "blank.zarr"), here())
+    assert report.exit_code == 0
+    plate = open_plate(tmp_path / "blank.zarr")
+    assert plate.table("wells")["state"].tolist() == ["done", "done"]
+    assert plate.table("wells")["qc_pass_share-ssl_cells"].tolist() == [1, 0.25]
+    (row,) = plate.table("quarantine").to_dict("records")
+    assert (row["well"], row["cause"]) == ("A02", "quality")
+    assert "3 of 4 frames failed quality control, 3 of them: blank or missing" in row["message"]
+    # a run that does not look at the well keeps its row, once
+    assert analyse(str(tmp_path / "blank.zarr"), here("wells=[A/01]")).exit_code == 0
+    assert plate.table("quarantine").to_dict("records") == [row]
+
+
 def test_a_well_that_fails_later_loses_the_results_of_earlier_settings(analysed_plate):
     damage(analysed_plate)
     report = analyse(str(analysed_plate), here("ssl.em_rounds=2"))

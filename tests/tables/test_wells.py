@@ -9,6 +9,7 @@ from hcs.tables.wells import (
     Quarantined,
     WellKey,
     WellRecord,
+    flagged,
     growth_per_hour,
     quarantine,
     well_frames,
@@ -165,6 +166,35 @@ def test_a_plate_map_that_does_not_fit_is_refused():
         ValueError, match="plate map: its column 'state' is one of ours; well B03 is in it twice"
     ):
         wells([WellRecord(B03, "done", 1)], WELL_FRAMES.empty(), [], condition)
+
+
+def failing(*reasons: str, key=B03, label_image="ssl_cells") -> pd.DataFrame:
+    return well_frames(key, label_image, [field(*[0] * len(reasons), reasons=reasons)])
+
+
+def test_a_well_most_of_whose_frames_failed_is_flagged_with_the_numbers():
+    frames = pd.concat([failing("blank", "dim", "dim", ""), failing("", "", key=B04)])
+    (row,) = flagged(frames)
+    assert (row.well, row.cause) == ("B03", "quality")
+    assert row.message == "ssl_cells: 3 of 4 frames failed quality control, 2 of them: dim"
+    assert "hcs overlay" in row.hint
+
+
+def test_half_of_the_frames_is_enough():
+    assert flagged(failing("", "blank")) == []
+    assert flagged(WELL_FRAMES.empty()) == []
+
+
+def test_a_well_flagged_by_two_label_images_has_one_row():
+    both = pd.concat([failing("blank"), failing("dim", label_image="mine")])
+    (row,) = flagged(both)
+    assert "ssl_cells: 1 of 1 frames" in row.message
+    assert "mine: 1 of 1 frames" in row.message
+
+
+def test_of_reasons_that_are_equally_frequent_the_first_in_time_is_named():
+    (row,) = flagged(failing("dim", "blank"))
+    assert row.message.endswith("1 of them: dim")
 
 
 def test_growth_is_pooled_over_acquisitions_with_levels_of_their_own():
