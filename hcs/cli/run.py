@@ -111,6 +111,8 @@ def plan_command(
     well: _Wells = None,
     channel: _Channel = None,
     method: _Methods = None,
+    pixel_size_um: _PixelSize = None,
+    interval_s: _Interval = None,
     workers: _Workers = None,
     memory: _Memory = None,
     json: JsonOption = False,
@@ -123,6 +125,8 @@ def plan_command(
         "wells": well,
         "channel": channel,
         "methods": method,
+        "calibration.pixel_size_um": pixel_size_um,
+        "calibration.interval_s": interval_s,
         "run.workers": workers,
         "run.memory_per_worker": memory,
     }
@@ -145,10 +149,18 @@ def why_command(
     set_: _Set = None,
     channel: _Channel = None,
     method: _Methods = None,
+    pixel_size_um: _PixelSize = None,
+    interval_s: _Interval = None,
     json: JsonOption = False,
 ) -> None:
     """Say in words why each step of a well would be done, or would not."""
-    flags = {"wells": [well], "channel": channel, "methods": method}
+    flags = {
+        "wells": [well],
+        "channel": channel,
+        "methods": method,
+        "calibration.pixel_size_um": pixel_size_um,
+        "calibration.interval_s": interval_s,
+    }
     plan = _plan(plate, _load(settings, set_, flags))
     rows = _plan_rows(plan, every_step=True)
     if json:

@@ -106,6 +106,16 @@ def test_why_speaks_of_every_step_of_a_well(analysed_plate, capsys):
     assert rows["measure-ssl_cells"]["why"] == "measure.channels is ['phase'], was None"
 
 
+def test_why_takes_the_calibration_of_the_run(analysed_plate, capsys):
+    calibrated = ("--pixel-size-um", "0.5", "--interval-s", "60")
+    assert call("why", analysed_plate, "A/01", *calibrated) in (None, 0)
+    assert "pixel_size_um is 0.5" in capsys.readouterr().out
+    assert call("run", analysed_plate, *HERE, *calibrated) == 0
+    capsys.readouterr()
+    assert call("why", analysed_plate, "A/01", *calibrated, "--json") in (None, 0)
+    assert {row["why"] for row in json.loads(capsys.readouterr().out)} == {"done"}
+
+
 def test_printed_settings_are_a_settings_file(tmp_path, capsys):
     assert call("settings", "--set", "ssl.em_rounds=2") == 0
     (tmp_path / "settings.yaml").write_text(capsys.readouterr().out)
