@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 MYPY_CACHE ?= .mypy_cache
 NO_PLUGINS := -p no:xdist -p no:napari -p no:napari-plugin-engine -p no:npe2
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench science-ssl clean
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 install: $(READY)  ## create the environment in .venv
 
@@ -37,6 +37,9 @@ test: lint  ## lint, then tests and doctests
 
 bench: $(READY)  ## ratios of ours to the plain way, also in build/bench.json
 	OMP_NUM_THREADS=1 $(BIN)/pytest -o addopts="--import-mode=importlib $(NO_PLUGINS)" tests/benchmarks -q -s
+
+science-ssl: $(READY)  ## pixel F1 of every real set under HCS_DATA, by the documented commands
+	HCS_SETS=all $(BIN)/pytest tests/integration/test_real_ssl.py -q -rP
 
 clean:  ## remove what the other targets made
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

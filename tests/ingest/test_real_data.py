@@ -1,42 +1,19 @@
 """The commands of docs/real-data.md, as they stand there, on the sets under HCS_DATA."""
 
-import os
-import re
-import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from hcs.cli.main import main
 from hcs.ingest.provenance import read_sources
 from hcs.plate.create import create_label_image
 from hcs.plate.open import open_plate
 from hcs.plate.read import read_frames
 from hcs.plate.write import write_label_frames
+from tests.documented import SETS, command, needs_data, run
 
-DATA = os.environ.get("HCS_DATA")
-PAGE = Path(__file__).parents[2] / "docs" / "real-data.md"
-SETS = ("dic_hela", "phc_psc", "usiigaci", "fluo_gowt1", "fluo_hela", "fluo_msc")
-
-pytestmark = [
-    pytest.mark.real_data,
-    pytest.mark.skipif(DATA is None, reason="HCS_DATA names no folder with the real sets"),
-]
-
-
-def command(kind: str, name: str) -> list[str]:
-    """Return the one command of a block of the page that is about a set, without ``hcs``."""
-    block = re.search(rf"<!-- {kind} -->\n```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    (line,) = [line for line in block[1].splitlines() if f"/{name}.zarr" in line]
-    return shlex.split(line.replace("$HCS_DATA", str(DATA)))[1:]
-
-
-def run(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert left.value.code == 0
+pytestmark = needs_data
 
 
 def full_truths(folder: Path) -> int:
