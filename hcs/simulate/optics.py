@@ -57,7 +57,7 @@ def bright_field(path_rad: Image) -> Image:
     square = fy**2 + fx**2
     transfer = np.exp(-1j * np.pi * _WAVELENGTH_PX * _DEFOCUS_PX * square - 6.0 * square)
     image = np.abs(fft.ifft2(wave * transfer.astype(np.complex64))) ** 2
-    return image[border:-border, border:-border].astype(np.float32)
+    return np.asarray(image[border:-border, border:-border], np.float32)
 
 
 def light(
