@@ -105,8 +105,14 @@ def test_a_well_that_kills_each_worker_is_quarantined_and_the_others_are_done(pl
     report = analyse(str(plate), Settings(run=RunSettings(workers=2)))
     assert report.exit_code == 2
     attempts = {str(outcome.well): outcome.attempts for outcome in report.outcomes}
-    # 3 starts, then it is given up; who stood beside it was started once
-    assert attempts == {"A/01": 1, "A/02": 3, "A/03": 1, "A/04": 1}
+    # 3 starts, then it is given up
+    assert attempts.pop("A/02") == 3
+    # who stood beside it is started once; once more where its worker died with the record that
+    # it was about to send, and then finds its markers
+    assert set(attempts) == {"A/01", "A/03", "A/04"}
+    assert set(attempts.values()) <= {1, 2}
+    assert sum(attempts.values()) <= 3 + 2
+    assert {str(well) for well in report.done} == set(attempts)
     assert "A/02/1/0 was started 3 times and its worker died" in report.failed[0].line
     quarantine = open_plate(plate).table("quarantine")
     assert quarantine["well"].tolist() == ["A02"]
