@@ -12,6 +12,8 @@ import os
 import socket
 import time
 from dataclasses import dataclass
+from itertools import count
+from typing import Literal
 
 from hcs.errors import WorkerError
 from hcs.plate.storage import Storage
@@ -45,27 +47,40 @@ class Attempts:
         """
         note = {"host": socket.gethostname(), "process": os.getpid(), "time": time.time()}
         content = json.dumps(note).encode()
-        for number in range(1, self.limit + 1):
+        charged = 0
+        for number in count(1):
             if self.companion.create(self._key(name, number), content):
                 return number
+            charged += not self.companion.exists(self._key(name, number, "back"))
+            if charged == self.limit:
+                break
         raise WorkerError(
             f"{name} was started {self.limit} times and its worker died each time",
             hint="most often the memory: see `hcs plan`, or give each worker more with --memory",
         )
 
+    def end(self, name: str, number: int) -> None:
+        """Write down that a start came to its end, whatever the end: it is not charged.
+
+        What it found can still be lost with its worker, which a neighbour may kill.
+        """
+        self.companion.create(self._key(name, number, "back"), b"")
+
     def count(self, name: str) -> int:
         """Return how often the work was started."""
-        numbers = range(1, self.limit + 1)
-        return sum(self.companion.exists(self._key(name, number)) for number in numbers)
+        return len(self._numbers(name))
 
     def most(self, name: str) -> int:
         """Return the highest number of starts of any work below a name.
 
         Of a well that was cut into spans, that is the span that was hardest.
         """
-        keys = self.companion.sizes(f"attempts/{self.token:08d}/{name}")
-        numbers = [int(key.rpartition("/")[2].removesuffix(".json")) for key in keys]
-        return max(numbers, default=0)
+        return max(self._numbers(name), default=0)
 
-    def _key(self, name: str, number: int) -> str:
-        return f"attempts/{self.token:08d}/{name}/{number}.json"
+    def _numbers(self, name: str) -> list[int]:
+        keys = self.companion.sizes(f"attempts/{self.token:08d}/{name}")
+        starts = [key.rpartition("/")[2] for key in keys if key.endswith(".json")]
+        return [int(start.removesuffix(".json")) for start in starts]
+
+    def _key(self, name: str, number: int, kind: Literal["json", "back"] = "json") -> str:
+        return f"attempts/{self.token:08d}/{name}/{number}.{kind}"

@@ -175,10 +175,13 @@ def start_call(call: Call, attempts: Attempts) -> Any:  # noqa: ANN401 - whateve
     import dask
 
     try:
-        attempts.start(call.name)
-        # a library that computes with dask (ngio does) would ask this very cluster and hang
-        with dask.config.set(scheduler="synchronous"):
-            return call.function(*call.arguments)
+        number = attempts.start(call.name)
+        try:
+            # a library that computes with dask (ngio does) would ask this very cluster and hang
+            with dask.config.set(scheduler="synchronous"):
+                return call.function(*call.arguments)
+        finally:
+            attempts.end(call.name, number)
     except HcsError as error:
         return _Refused(error)
 

@@ -107,12 +107,10 @@ def test_a_well_that_kills_each_worker_is_quarantined_and_the_others_are_done(pl
     attempts = {str(outcome.well): outcome.attempts for outcome in report.outcomes}
     # 3 starts, then it is given up
     assert attempts.pop("A/02") == 3
-    # who stood beside it is started once; once more where its worker died with the record that
-    # it was about to send, and then finds its markers
-    assert set(attempts) == {"A/01", "A/03", "A/04"}
-    assert set(attempts.values()) <= {1, 2}
-    assert sum(attempts.values()) <= 3 + 2
-    assert {str(well) for well in report.done} == set(attempts)
+    # who stood beside it is done; started again only where a worker died with the record that it
+    # was about to send, once per kill at most
+    assert {str(well) for well in report.done} == set(attempts) == {"A/01", "A/03", "A/04"}
+    assert max(attempts.values()) <= 1 + 3
     assert "A/02/1/0 was started 3 times and its worker died" in report.failed[0].line
     quarantine = open_plate(plate).table("quarantine")
     assert quarantine["well"].tolist() == ["A02"]

@@ -21,6 +21,15 @@ def test_starts_are_numbered_and_the_one_too_many_is_refused(attempts):
     assert attempts.count("B/03/1") == 3
 
 
+def test_a_start_that_came_to_its_end_is_not_charged(attempts):
+    for _ in range(5):
+        attempts.end("B/03/1", attempts.start("B/03/1"))
+    assert attempts.count("B/03/1") == 5
+    assert [attempts.start("B/03/1") for _ in range(3)] == [6, 7, 8]
+    with pytest.raises(WorkerError, match="B/03/1 was started 3 times and its worker died"):
+        attempts.start("B/03/1")
+
+
 def test_wells_and_runs_are_counted_apart(attempts):
     attempts.start("B/03/1")
     later = Attempts(attempts.companion, token=5, limit=3)
