@@ -13,8 +13,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -26,23 +24,12 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.progress import API_ERRORS, Progress
+from flows.watcher import Watcher, current_watcher, watching
 from hcs.errors import HcsError
 from hcs.plate.path import WellPath
 from hcs.run.analyse import OnOutcome, Visit, analyse
 from hcs.run.outcome import Report, WellOutcome
 from hcs.settings import Settings
-
-
-@dataclass
-class _Watcher:
-    """Who started the flow from this process: hears of the wells, and gets the report."""
-
-    on_outcome: OnOutcome | None = None
-    report: Report | None = None
-    error: HcsError | None = None
-
-
-_watcher: ContextVar[_Watcher] = ContextVar("_watcher")
 
 
 def run_flow(url: str, settings: Settings, on_outcome: OnOutcome | None = None) -> Report:
@@ -60,14 +47,12 @@ def run_flow(url: str, settings: Settings, on_outcome: OnOutcome | None = None) 
     HcsError
         As `hcs.run.analyse.analyse` does.
     """
-    watcher = _Watcher(on_outcome)
-    token = _watcher.set(watcher)
+    watcher = Watcher(on_outcome)
     try:
-        analyse_plate(url, settings, return_state=True)
+        with watching(watcher):
+            analyse_plate(url, settings, return_state=True)
     except API_ERRORS as error:
         Progress("").warn(error)
-    finally:
-        _watcher.reset(token)
     if watcher.error:
         raise watcher.error
     # the API was gone before the flow could begin
@@ -89,7 +74,7 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
     settings : Settings
         Those of ``hcs settings``.
     """
-    watcher = _watcher.get(_Watcher())
+    watcher = current_watcher()
     progress = Progress(PurePosixPath(plate).stem)
     progress.start()
 

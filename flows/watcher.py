@@ -1,0 +1,43 @@
+"""Who started a flow from this process, hears of its wells, and gets its report.
+
+Apart from the flow itself: Prefect sends a served flow to a new process with all that its function
+names, and a context variable cannot travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from hcs.errors import HcsError
+from hcs.run.analyse import OnOutcome
+from hcs.run.outcome import Report
+
+
+@dataclass
+class Watcher:
+    """What the flow tells the one who started it here."""
+
+    on_outcome: OnOutcome | None = None
+    report: Report | None = None
+    error: HcsError | None = None
+
+
+_current: ContextVar[Watcher] = ContextVar("watcher")
+
+
+@contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Let flows that are started inside the block tell this watcher."""
+    token = _current.set(watcher)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_watcher() -> Watcher:
+    """Return who watches; in a process that Prefect started, one that nobody asks."""
+    return _current.get(Watcher())
