@@ -6,9 +6,10 @@ markers on disk say what is done. Runs from Python, from ``hcs run``, and as a d
     from flows.analyse import analyse_plate
 
     analyse_plate.serve(name="nightly")  # parameters: plate, settings
-"""
 
-from __future__ import annotations
+Annotations are real here, not postponed: Prefect sends a served flow to a new process, where it
+reads them without the names of this module.
+"""
 
 import logging
 from collections.abc import Iterator, Sequence
