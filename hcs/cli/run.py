@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 # what fits on a screen beside the results
 _WARNINGS_SHOWN = 20
 
+# where a flag stands among the settings
+_SETTING = {
+    "well": "wells",
+    "channel": "channel",
+    "method": "methods",
+    "pixel_size_um": "calibration.pixel_size_um",
+    "interval_s": "calibration.interval_s",
+    "workers": "run.workers",
+    "memory": "run.memory_per_worker",
+    "dask": "run.dask",
+    "timeout": "run.timeout_s",
+}
+
 _Plate = Annotated[str, typer.Argument(help="plate, a path or s3:// URL")]
 _File = Annotated[
     Path | None, typer.Option("--settings", help="YAML file, as `hcs settings` prints it")
@@ -81,18 +94,19 @@ def run_command(
             f"--output {output}: results cannot go into another plate yet",
             hint="they go into the plate itself: get write permission, or copy it",
         )
-    flags = {
-        "wells": well,
-        "channel": channel,
-        "methods": method,
-        "calibration.pixel_size_um": pixel_size_um,
-        "calibration.interval_s": interval_s,
-        "run.workers": workers,
-        "run.memory_per_worker": memory,
-        "run.dask": dask,
-        "run.timeout_s": timeout,
-    }
-    wanted = _load(settings, set_, flags)
+    wanted = _load(
+        settings,
+        set_,
+        well=well,
+        channel=channel,
+        method=method,
+        pixel_size_um=pixel_size_um,
+        interval_s=interval_s,
+        workers=workers,
+        memory=memory,
+        dask=dask,
+        timeout=timeout,
+    )
     run = _under_prefect if monitor == "prefect" else _unwatched
     with _bar() as on_outcome:
         report = run(plate, wanted, on_outcome)
@@ -121,16 +135,18 @@ def plan_command(
     from hcs.run.cluster import worker_memory
     from hcs.run.plan import check_fit
 
-    flags = {
-        "wells": well,
-        "channel": channel,
-        "methods": method,
-        "calibration.pixel_size_um": pixel_size_um,
-        "calibration.interval_s": interval_s,
-        "run.workers": workers,
-        "run.memory_per_worker": memory,
-    }
-    plan = _plan(plate, _load(settings, set_, flags))
+    wanted = _load(
+        settings,
+        set_,
+        well=well,
+        channel=channel,
+        method=method,
+        pixel_size_um=pixel_size_um,
+        interval_s=interval_s,
+        workers=workers,
+        memory=memory,
+    )
+    plan = _plan(plate, wanted)
     rows = _plan_rows(plan)
     if json:
         print_json(_plan_to_json(plan, rows))
@@ -154,14 +170,16 @@ def why_command(
     json: JsonOption = False,
 ) -> None:
     """Say in words why each step of a well would be done, or would not."""
-    flags = {
-        "wells": [well],
-        "channel": channel,
-        "methods": method,
-        "calibration.pixel_size_um": pixel_size_um,
-        "calibration.interval_s": interval_s,
-    }
-    plan = _plan(plate, _load(settings, set_, flags))
+    wanted = _load(
+        settings,
+        set_,
+        well=[well],
+        channel=channel,
+        method=method,
+        pixel_size_um=pixel_size_um,
+        interval_s=interval_s,
+    )
+    plan = _plan(plate, wanted)
     rows = _plan_rows(plan, every_step=True)
     if json:
         print_json(rows)
@@ -175,19 +193,20 @@ def settings_command(
     """Print all settings with their meaning and source, as a file to edit."""
     from hcs.settings import explain
 
-    wanted = _load(settings, set_, {})
+    wanted = _load(settings, set_)
     if json:
         print_json(wanted.model_dump(mode="json"))
     else:
         print(explain(wanted), end="")
 
 
-def _load(path: Path | None, overrides: Sequence[str] | None, flags: dict[str, Any]) -> Settings:
+def _load(path: Path | None, overrides: Sequence[str] | None, **flags: object) -> Settings:
+    """Return the settings of a file, changed by ``--set`` and then by flags that were given."""
     import yaml
 
     from hcs.settings import load_settings
 
-    given = {key: value for key, value in flags.items() if value is not None and value != []}
+    given = {_SETTING[flag]: value for flag, value in flags.items() if value not in (None, [])}
     written = [f"{key}={yaml.safe_dump(v, default_flow_style=True)}" for key, v in given.items()]
     return load_settings(path, [*(overrides or ()), *written])
 

@@ -90,8 +90,8 @@ def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, .
         _fill_in(plate, standing, label_images)
         standings.append(standing)
     _write_tables(plate, plan, standings, _failed(plate, plan, report), token)
-    done = (well for well in plan.wells if well.well in set(report.done))
-    shown = [image.path for well in done for image in well.images][:1]
+    done = set(report.done)
+    shown = [image.path for well in plan.wells if well.well in done for image in well.images][:1]
     keys = [f"{path}/labels/{name}" for path in shown for name in label_images]
     keys += [f"{path}/tables/{name}_objects" for path in shown for name in label_images]
     keys += [f"tables/{name}" for name in TABLES]
