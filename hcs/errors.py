@@ -101,3 +101,15 @@ class ImportFilesError(HcsError):
     """Files of a microscope that do not make a plate; all their problems in one message."""
 
     cause = "microscope files"
+
+
+class WeightsError(HcsError):
+    """Weights of a network that are damaged, hostile, or for other images than the plate's."""
+
+    cause = "network weights"
+
+
+class TrainingError(HcsError):
+    """Training that cannot start or go on: nothing to learn from, or numbers that ran away."""
+
+    cause = "training"

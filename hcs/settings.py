@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from hcs.errors import SettingsError
+from hcs.isl.settings import IslSettings
 from hcs.labels.settings import SplitSettings, TrackSettings
 from hcs.ssl.settings import SslSettings
 
@@ -76,6 +77,11 @@ class RunSettings(_Settings):
         ge=1,
         description="fields with more frames are cut into spans of so many, which run in parallel",
     )
+    device: Literal["cpu", "gpu", "any"] = Field(
+        default="cpu",
+        description="where networks run: gpu asks for workers with the resource GPU, any takes "
+        "them where there are some, else processors",
+    )
     dashboard: int | None = Field(
         default=None, ge=1, le=65535, description="port of Dask's dashboard, on this machine only"
     )
@@ -100,8 +106,8 @@ class Settings(_Settings):
     methods: tuple[str, ...] = Field(
         default=("ssl",),
         min_length=1,
-        description="how objects are found: ssl, or the name of an installed segmenter "
-        "(entry point group hcs.segmenters)",
+        description="what is done: ssl; isl, with the networks of isl.weights; or the name of an "
+        "installed segmenter (entry point group hcs.segmenters)",
     )
     channel: str | None = Field(
         default=None,
@@ -117,6 +123,9 @@ class Settings(_Settings):
     )
     ssl: SslSettings = Field(
         default=SslSettings(), description="self-supervised segmentation of label-free frames"
+    )
+    isl: IslSettings = Field(
+        default=IslSettings(), description="stains and objects predicted by trained networks"
     )
     split: SplitSettings = Field(default=SplitSettings(), description="touching objects told apart")
     track: TrackSettings = Field(default=TrackSettings(), description="objects followed over time")
@@ -184,8 +193,8 @@ def explain(settings: Settings) -> str:
     Examples
     --------
     >>> print("\n".join(explain(Settings()).splitlines()[:3]))
-    # how objects are found: ssl, or the name of an installed segmenter (entry point group
-    # hcs.segmenters)
+    # what is done: ssl; isl, with the networks of isl.weights; or the name of an installed
+    # segmenter (entry point group hcs.segmenters)
     methods: [ssl]
     """
     return "\n".join(_explained(settings, "")) + "\n"
