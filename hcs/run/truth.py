@@ -278,7 +278,9 @@ def read_mask(path: Path) -> Labels:
         if len(pages) != 1:
             raise FramesError(f"{path}: a mask is one plane, this has {len(pages)} pages")
         mask = read_page(path, pages, 0)
-    labels: Labels = np.rint(mask).astype(np.uint32)
+    # what does not fit is told apart below
+    with np.errstate(invalid="ignore"):
+        labels: Labels = np.rint(mask).astype(np.uint32)
     if not np.array_equal(labels, mask):
         raise FramesError(
             f"{path}: it holds negative numbers or fractions", hint="give a mask or labels"
