@@ -28,7 +28,7 @@ class Model:
     prior : float
         P(cell), in (0, 1).
     typical_area_px : float
-        Area of the objects that it finds, see :func:`hcs.ssl.mask.typical_area`; 0 when unknown.
+        Area of the objects that it finds, see :func:`hcs.image.mask.typical_area`; 0 when unknown.
     grey : GreyRange
         The scale on which its features hold. A plate's pooled model brings its own to an empty
         field, whose own range would stretch noise until it looks like cells.

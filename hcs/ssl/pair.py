@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs.errors import FramesError
+from hcs.image.mask import component_areas, typical_area
 from hcs.ssl import naive_bayes, paper
 from hcs.ssl.change import MAX_CHANGE, temporal_change
 from hcs.ssl.counting import count_values
@@ -17,7 +18,6 @@ from hcs.ssl.displacement import displacement
 from hcs.ssl.drift import Shift, drift, moved_by
 from hcs.ssl.features import features
 from hcs.ssl.grey import GreyRange, to_grey
-from hcs.ssl.mask import component_areas, typical_area
 from hcs.ssl.naive_bayes import Model
 from hcs.ssl.noise import blur, blur_sigma, noise_level
 from hcs.ssl.self_label import Labels, self_label

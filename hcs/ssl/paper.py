@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hcs.image.mask import Mask, close, component_areas, fill_holes, keep_large
 from hcs.ssl import naive_bayes
 from hcs.ssl.displacement import farneback
 from hcs.ssl.features import entropy, forward_differences
-from hcs.ssl.mask import Mask, close, component_areas, fill_holes, keep_large
 from hcs.ssl.self_label import Labels
 
 _WINDOW_PX = 15  # A1.1

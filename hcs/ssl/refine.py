@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from hcs.ssl.mask import Mask, close, dilate, fill_holes, keep_large
+from hcs.image.mask import Mask, close, dilate, fill_holes, keep_large
 
 _CORE_DEPTH_PX = 6.0
 _CORE_FRACTION = 0.6  # thin objects keep a core too

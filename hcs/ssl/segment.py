@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hcs.image.mask import Mask, clear_border, fill_holes, keep_large
 from hcs.ssl import naive_bayes, paper
 from hcs.ssl.decide import FrameDecision, PairStatistics, decide, needs_pool, pool
 from hcs.ssl.features import entropy
 from hcs.ssl.grey import GreyRange, grey_range, histogram
-from hcs.ssl.mask import Mask, clear_border, fill_holes, keep_large
 from hcs.ssl.naive_bayes import Model
 from hcs.ssl.pair import PairImages, pair_images, pair_statistics, paper_flow, reference_index
 from hcs.ssl.refine import refine

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hcs.ssl.mask import dilate
+from hcs.image.mask import dilate
 from hcs.ssl.refine import boundary_odds, core, refine
 
 

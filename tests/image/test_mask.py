@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.measure import label
 from skimage.morphology import closing
 
-from hcs.ssl.mask import (
+from hcs.image.mask import (
     clear_border,
     close,
     component_areas,
