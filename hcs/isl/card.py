@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 Head = Literal["stain", "nuclei", "cells"]
+# wider than any network of use; a card comes from anyone, and widths multiply (ours)
+_MAX_CHANNELS = 4096
 Plane = int | Literal["max", "mean"]
 
 
@@ -48,6 +50,31 @@ class Architecture(_Fact):
         "the paper's layers on top of a whole stain network; repaired: the same idea on its "
         "decoder, without the closing ReLU",
     )
+
+    def problems(self, head: Head, n_inputs: int, n_outputs: int) -> list[str]:
+        """Return in words what cannot be together; empty for what can be built.
+
+        Examples
+        --------
+        >>> Architecture(depth=4).problems("stain", 2, 0)
+        ['depth 4 needs 4 decoder_channels, not 5', 'a stain network cannot have 0 outputs']
+        """
+        found = []
+        if len(self.decoder_channels) != self.depth:
+            found.append(
+                f"depth {self.depth} needs {self.depth} decoder_channels, "
+                f"not {len(self.decoder_channels)}"
+            )
+        widths = {"decoder_channels": self.decoder_channels, "inputs": (n_inputs,)}
+        for name, values in widths.items():
+            if any(not 1 <= value <= _MAX_CHANNELS for value in values):
+                found.append(f"{name} are to be from 1 to {_MAX_CHANNELS}, not {values}")
+        outputs = {"stain": range(1, _MAX_CHANNELS + 1), "nuclei": (1,), "cells": (2,)}[head]
+        if n_outputs not in outputs:
+            found.append(f"a {head} network cannot have {n_outputs} outputs")
+        if head == "stain" and self.last != "linear":
+            found.append(f"last: {self.last} is for nuclei and cells, a stain's is linear")
+        return found
 
 
 class Training(_Fact):
@@ -91,3 +118,10 @@ class ModelCard(_Fact):
     def n_outputs(self) -> int:
         """Channels of the network's output."""
         return {"stain": len(self.targets), "nuclei": 1, "cells": 2}[self.head]
+
+    def problems(self) -> list[str]:
+        """Return in words what in it cannot be together; empty for a good one."""
+        found = self.architecture.problems(self.head, len(self.inputs), self.n_outputs)
+        if self.head != "stain" and self.targets:
+            found.append(f"a network for {self.head} has no targets, this has {len(self.targets)}")
+        return found

@@ -1,0 +1,94 @@
+"""Weights of an encoder that was trained on other images: ImageNet's, or those of a file.
+
+A download has two ends only: the weights, or one error that says what else can be done. The hub's
+own client repeats for minutes when there is no network, so it is asked once whether it answers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+from urllib.request import Request, urlopen
+
+import huggingface_hub
+import safetensors.torch
+import segmentation_models_pytorch as smp
+from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors import SafetensorError
+from torch import nn
+
+from hcs.errors import WeightsError
+from hcs.isl.header import read_header
+
+_FILE = "model.safetensors"
+# how long the hub may take to say that it is there
+_ANSWER_S = 5.0
+
+
+def load_encoder(encoder: nn.Module, name: str, weights: Literal["imagenet"] | Path) -> None:
+    """Fill an encoder of three input channels with weights that were trained before.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Of segmentation-models-pytorch; changed in place.
+    name : str
+        Its name there.
+    weights : "imagenet" or Path
+        To be downloaded (or taken from the hub's cache on this machine), or a safetensors file.
+
+    Raises
+    ------
+    WeightsError
+        There are none for this encoder, the hub cannot be reached, or the file is of another one.
+    """
+    path = _imagenet(name) if weights == "imagenet" else Path(weights)
+    read_header(path)
+    try:
+        encoder.load_state_dict(safetensors.torch.load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        first = str(error).strip().splitlines()
+        raise WeightsError(
+            f"{path}: these are no weights of the encoder {name}: {' '.join(first)[:300]}",
+            hint="give the encoder's own file, for three input channels, or encoder_weights: none",
+        ) from error
+
+
+def _imagenet(name: str) -> Path:
+    """Return the file of ImageNet's weights, from the cache of this machine or downloaded."""
+    known = smp.encoders.encoders.get(name, {}).get("pretrained_settings") or {}
+    if "imagenet" not in known:
+        raise WeightsError(
+            f"there are no ImageNet weights of the encoder {name} by this name",
+            hint="take encoder_weights: none, or the path of a safetensors file",
+        )
+    place = known["imagenet"]
+    repository, revision = place["repo_id"], place["revision"]
+    try:
+        return _download(repository, revision)
+    except OSError as error:
+        raise WeightsError(
+            f"no ImageNet weights of {name}: {_FILE} of {repository} is not on this machine, and "
+            f"the hub cannot be reached ({type(error).__name__})",
+            hint=f"either set encoder_weights: none and train from random weights, or get {_FILE} "
+            f"of {repository} (revision {revision[:8]}) where there is a network, and give its "
+            "path as encoder_weights",
+        ) from error
+
+
+def _download(repository: str, revision: str) -> Path:
+    try:
+        found = huggingface_hub.hf_hub_download(
+            repository, _FILE, revision=revision, local_files_only=True
+        )
+    except LocalEntryNotFoundError:
+        # asked once: the download itself would ask again for half a minute
+        _ask(huggingface_hub.hf_hub_url(repository, _FILE, revision=revision))
+        found = huggingface_hub.hf_hub_download(repository, _FILE, revision=revision)
+    return Path(found)
+
+
+def _ask(url: str) -> None:
+    """Return if a server answers; OSError if it does not, soon."""
+    with urlopen(Request(url, method="HEAD"), timeout=_ANSWER_S):
+        pass
