@@ -57,6 +57,32 @@ def halved_shape(shape: tuple[int, int]) -> tuple[int, int]:
     return max(shape[0] // 2, 1), max(shape[1] // 2, 1)
 
 
+def shrink(frames: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Return frames at a lower resolution, each pixel the mean of those that it stands for.
+
+    Parameters
+    ----------
+    frames : ndarray of float, shape (..., y, x)
+    shape : tuple of int
+        Height and width of the result; of half the size it is `halve`'s.
+
+    Examples
+    --------
+    >>> shrink(np.array([[0, 2, 9]], np.float32), (1, 2))
+    array([[0. , 5.5]], dtype=float32)
+    """
+    if shape == halved_shape((frames.shape[-2], frames.shape[-1])):
+        return halve(frames)
+    total = frames
+    for axis, wanted in zip((-2, -1), shape, strict=True):
+        length = frames.shape[axis]
+        starts = np.arange(wanted) * length // wanted
+        counts = np.diff(starts, append=length).astype(frames.dtype)
+        sums = np.add.reduceat(total, starts, axis=axis)
+        total = sums / (counts[:, None] if axis == -2 else counts)
+    return np.asarray(total)
+
+
 def shrink_labels(labels: NDArray[np.uint32], shape: tuple[int, int]) -> NDArray[np.uint32]:
     """Return label images at a lower resolution, each pixel that of the nearest original.
 

@@ -58,12 +58,14 @@ class Marker:
     fingerprint : str
         Of all that the step's result depends on, see `fingerprint`.
     manifest : mapping of str to str
-        Digest of every file written, by key below the plate's root, as
+        Digest of every file written, by key below the root of the plate that they lie in, as
         `hcs.plate.storage.content_digest` writes it.
     record : JSON
         What else the step wants to remember.
     token : int
         Of the lock that it was written under.
+    sister : str
+        Whose sister plate the files lie in, the name of a step; empty for the plate itself.
     """
 
     step: str
@@ -71,6 +73,7 @@ class Marker:
     manifest: Mapping[str, str]
     record: JSON = None
     token: int = 0
+    sister: str = ""
 
 
 _marker_reader = TypeAdapter(Marker)
@@ -170,7 +173,8 @@ def write_marker(plate: Plate, well: WellPath | None, marker: Marker, lock_token
     ValueError
         The record holds a number that is not finite: JSON has none.
     """
-    problems = verify(plate, marker.manifest)
+    written = plate.sister(marker.sister) if marker.sister else plate
+    problems = verify(written, marker.manifest)
     if problems:
         more = len(problems) - _AT_MOST_NAMED
         raise CorruptError(
@@ -179,7 +183,7 @@ def write_marker(plate: Plate, well: WellPath | None, marker: Marker, lock_token
             + (f"; and {more} more" if more > 0 else ""),
             hint="run again; if it comes back, the disk or the memory is failing",
         )
-    plate.storage.flush(marker.manifest)
+    written.storage.flush(marker.manifest)
     content = json.dumps(
         asdict(replace(marker, token=lock_token)), indent=1, sort_keys=True, allow_nan=False
     )

@@ -92,7 +92,7 @@ def create_field_image(plate: Plate, field: FieldPath, spec: ImageSpec) -> None:
         version, str(field), _units(spec), levels, spec.channels, spec.dtype
     )
     write_group(plate.storage, version, str(field), attributes | {OWN: {"chunks": "all"}})
-    _create_arrays(plate, str(field), levels, spec.axes, "image", spec.dtype)
+    create_arrays(plate, str(field), levels, spec.axes, "image", spec.dtype)
     plate.forget(field)
 
 
@@ -141,7 +141,7 @@ def _create_label_image(plate: Plate, field: FieldPath, name: str, own: Mapping[
     plate.storage.delete(key)
     attributes = label_image_attributes(version, name, axes, levels, own)
     write_group(plate.storage, version, key, attributes)
-    _create_arrays(plate, key, levels, tuple(axes), "labels", "uint32")
+    create_arrays(plate, key, levels, tuple(axes), "labels", "uint32")
     names = plate.label_names(field)
     if name not in names:
         listed = labels_attributes(version, (*names, name))
@@ -149,7 +149,7 @@ def _create_label_image(plate: Plate, field: FieldPath, name: str, own: Mapping[
     plate.forget(field)
 
 
-def _create_arrays(
+def create_arrays(
     plate: Plate,
     key: str,
     levels: Iterable[Level],
@@ -157,6 +157,7 @@ def _create_arrays(
     kind: Literal["image", "labels"],
     dtype: str,
 ) -> None:
+    """Make the arrays of an image, one per level, without pixels."""
     store = plate.storage.zarr_store(read_only=False)
     for level in levels:
         path = f"{key}/{level.path}"

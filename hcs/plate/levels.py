@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hcs.image.pyramid import halved_shape
-from hcs.plate.metadata import Channel, FieldImage, Level
+from hcs.plate.metadata import AXES, Channel, FieldImage, Level
 
 # viewers of whole plates show the coarsest level of every well
 _COARSEST_PX = 256
@@ -52,25 +52,49 @@ def label_levels(image: FieldImage) -> tuple[Level, ...]:
 
     Their scales and translations are the image's, without ``c``; along ``z`` there is one plane.
     """
-    keep = [i for i, axis in enumerate(image.axes) if axis != "c"]
-    axes = tuple(image.axes[i] for i in keep)
+    return _levels_on(image, {axis: 1 for axis in image.axes if axis == "z"}, without="c")
+
+
+def product_levels(image: FieldImage, n_channels: int) -> tuple[Level, ...]:
+    """Return the levels of an image that was computed from a field's image, channels first.
+
+    Their scales and translations are the image's; along ``z`` there is one plane.
+
+    Examples
+    --------
+    >>> from hcs.plate.path import FieldPath
+    >>> level = Level("0", (3, 9, 7), (1, 9, 9), None, (1, 1, 1), (0, 0, 0))
+    >>> image = FieldImage(FieldPath.parse("B/03/0"), ("t", "y", "x"), "uint8", (level,), ())
+    >>> product_levels(image, 2)[0].shape
+    (3, 2, 9, 7)
+    """
+    return _levels_on(image, {"c": n_channels} | {axis: 1 for axis in image.axes if axis == "z"})
+
+
+def _levels_on(
+    image: FieldImage, lengths: Mapping[str, int], without: str = ""
+) -> tuple[Level, ...]:
+    """Return levels with the places of an image's, but other lengths along some axes."""
+    axes = tuple(a for a in AXES if a in {*image.axes, *lengths} and a not in without)
     side = chunk_side(image.frame_shape)
     stored: Literal["chunked", "sharded"] = "sharded" if image.levels[0].shards else "chunked"
     nested = any("/" in level.path for level in image.levels)
-    return tuple(
-        _stored(
-            str(number) if nested else level.path,
-            {
-                axis: 1 if axis == "z" else level.shape[i]
-                for i, axis in zip(keep, axes, strict=True)
-            },
-            tuple(level.scale[i] for i in keep),
-            tuple(level.translation[i] for i in keep),
-            side,
-            stored,
+    levels = []
+    for number, level in enumerate(image.levels):
+        shape = dict(zip(image.axes, level.shape, strict=True)) | dict(lengths)
+        scale = dict(zip(image.axes, level.scale, strict=True))
+        translation = dict(zip(image.axes, level.translation, strict=True))
+        levels.append(
+            _stored(
+                str(number) if nested else level.path,
+                {axis: shape[axis] for axis in axes},
+                tuple(scale.get(axis, 1.0) for axis in axes),
+                tuple(translation.get(axis, 0.0) for axis in axes),
+                side,
+                stored,
+            )
         )
-        for number, level in enumerate(image.levels)
-    )
+    return tuple(levels)
 
 
 def image_levels(spec: ImageSpec) -> tuple[Level, ...]:

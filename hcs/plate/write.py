@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs.errors import WriteError
-from hcs.image.pyramid import halve, shrink_labels
+from hcs.image.pyramid import halve, shrink, shrink_labels
 from hcs.plate.array import open_array, write_aligned
 from hcs.plate.create import (
     create_empty_label_image,
@@ -33,6 +33,7 @@ __all__ = [
     "write_empty_label_image",
     "write_frames",
     "write_label_frames",
+    "write_product_frames",
 ]
 
 
@@ -62,6 +63,18 @@ def write_frames(
     image = plate.field_image(field)
     _check_frames(f"field {field}", frames, image, image.dtype, AXES)
     return _write(plate, str(field), image, first_frame, frames, lambda fine, _: halve(fine))
+
+
+def write_product_frames(
+    sister: Plate, field: FieldPath, first_frame: int, frames: NDArray[np.float32]
+) -> dict[str, str]:
+    """Write frames of an image product (`hcs.plate.sister`), as `write_frames` does.
+
+    Its levels are those of the input, whoever made them: also such that are no halves.
+    """
+    image = sister.field_image(field)
+    _check_frames(f"field {field}", frames, image, image.dtype, AXES)
+    return _write(sister, str(field), image, first_frame, frames, shrink)
 
 
 def write_label_frames(

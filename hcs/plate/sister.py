@@ -1,0 +1,135 @@
+"""Image products of a step: a plate of its own beside the input, since one array has one type.
+
+Its wells, fields, levels, scales and places are the input's, so that viewers lay it over the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hcs.errors import HcsError, WriteError
+from hcs.plate.create import create_arrays
+from hcs.plate.describe import image_attributes, plate_attributes, well_attributes
+from hcs.plate.group import OWN, read_attributes, write_group
+from hcs.plate.levels import product_levels
+from hcs.plate.metadata import AXES, Channel
+from hcs.plate.multiscale import axis_units
+from hcs.plate.open import Plate
+from hcs.plate.path import FieldPath, WellPath
+
+if TYPE_CHECKING:
+    from hcs.plate.commit import JSON
+
+DTYPE = "float32"
+# metadata are small files: the wait is for the disk or the network
+_THREADS = 8
+
+
+def make_sister(plate: Plate, step: str) -> Plate:
+    """Make the plate of a step's image product, with all wells and no images, or complete it.
+
+    Parameters
+    ----------
+    plate : Plate
+        The input.
+    step : str
+        The new plate is ``<plate>_<step>.zarr``.
+
+    Raises
+    ------
+    WriteError
+        There is something of this name that no such step made.
+    """
+    storage = plate.storage.sibling(f"_{step}.zarr")
+    version = plate.layout.version
+    sister = Plate(storage, replace(plate.layout, name=storage.name))
+    own: dict[str, JSON] = {"product_of": plate.storage.name, "step": step}
+    there = read_attributes(storage, version, "")
+    if there is None and (storage.exists("zarr.json") or storage.exists(".zattrs")):
+        there = {}
+    if there is not None and there.get(OWN) != own:
+        raise WriteError(
+            f"{storage.url} is there, and is not what step {step} makes of this plate",
+            hint=f"rename or remove it: the results of {step} go there",
+        )
+    for row in dict.fromkeys(well.row for well in plate.layout.wells):
+        _write_if_new(sister, row, {})
+    _write_if_new(sister, "", plate_attributes(sister.layout) | {OWN: own})
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(lambda well: _list_fields(plate, sister, well), plate.layout.wells))
+    return sister
+
+
+def create_product(
+    plate: Plate,
+    sister: Plate,
+    field: FieldPath,
+    channels: Sequence[Channel],
+    provenance: Mapping[str, JSON],
+) -> None:
+    """Make a field's image of a product without pixels, in place of an older one.
+
+    Parameters
+    ----------
+    plate : Plate
+        The input.
+    sister : Plate
+        Of `make_sister`.
+    field : FieldPath
+    channels : sequence of Channel
+        With names that differ.
+    provenance : mapping
+        What made it, without times; stands in its attributes.
+    """
+    _create(plate, sister, field, channels, {OWN: {"chunks": "all", **provenance}})
+
+
+def write_empty_product(
+    plate: Plate, sister: Plate, field: FieldPath, channels: Sequence[Channel], state: str
+) -> None:
+    """Make a field's image that is empty and stays so; its attribute ``state`` says why."""
+    _create(plate, sister, field, channels, {"state": state, OWN: {"chunks": "none"}})
+
+
+def product_state(sister: Plate, field: FieldPath) -> str | None:
+    """Return why a field's image is empty: "" where it is not, None where there is no image."""
+    attributes = read_attributes(sister.storage, sister.layout.version, str(field))
+    return None if attributes is None else str(attributes.get("state", ""))
+
+
+def _create(
+    plate: Plate,
+    sister: Plate,
+    field: FieldPath,
+    channels: Sequence[Channel],
+    own: Mapping[str, JSON],
+) -> None:
+    version, key = sister.layout.version, str(field)
+    image = plate.field_image(field)
+    levels = product_levels(image, len(channels))
+    units = axis_units(version, plate.attributes(key))
+    axes = tuple(axis for axis in AXES if axis in (*image.axes, "c"))
+    named = {axis: units.get(axis) for axis in axes}
+    attributes = image_attributes(version, key, named, levels, channels, DTYPE)
+    sister.storage.delete(key)
+    write_group(sister.storage, version, key, attributes | dict(own))
+    create_arrays(sister, key, levels, axes, "image", DTYPE)
+    sister.forget(field)
+
+
+def _list_fields(plate: Plate, sister: Plate, path: WellPath) -> None:
+    try:
+        well = plate.well(path)
+    except HcsError:
+        # told where the input is looked at; there is nothing to predict for it
+        return
+    attributes = well_attributes(sister.layout.version, well.fields, well.acquisitions)
+    _write_if_new(sister, str(path), attributes)
+
+
+def _write_if_new(sister: Plate, path: str, attributes: Mapping[str, JSON]) -> None:
+    if read_attributes(sister.storage, sister.layout.version, path) != attributes:
+        write_group(sister.storage, sister.layout.version, path, attributes)
