@@ -1,0 +1,244 @@
+"""Train a network: step by step, validated, checkpointed, resumed, and stopped when it ran away."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import JsonValue
+from torch import nn
+
+from hcs.errors import TrainingError
+from hcs.isl.checkpoint import Checkpoint, Checkpoints
+from hcs.isl.crops import Batch, Example
+from hcs.isl.history import CurvePoint, History
+from hcs.isl.optimise import Learner, learning_rate, part
+from hcs.isl.recipe import Recipe
+from hcs.isl.validate import Look, Shown, look
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands, after each step.
+
+    Attributes
+    ----------
+    step, steps : int
+        Done, and to do at most.
+    loss : float
+        Of the batch of this step.
+    validation : dict of str to float, optional
+        "loss" and the scores of the head, after the steps that looked at the validation frames.
+    best_step : int, optional
+        The step of the best weights until now.
+    seconds, seconds_left : float
+        Of work, earlier sessions included; until all steps are done, at the pace of this session.
+    shown : tuple of Shown
+        Examples to look at, after the same steps as `validation`.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    validation: dict[str, float] | None
+    best_step: int | None
+    seconds: float
+    seconds_left: float
+    shown: tuple[Shown, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that came to its end.
+
+    Attributes
+    ----------
+    network : nn.Module
+        The one that was given, with the best weights, in evaluation mode.
+    curve : tuple of CurvePoint
+    best_step : int
+    scores : dict of str to float
+        Validation at that step.
+    step : int
+        Steps made.
+    ended : {"steps", "patience"}
+        All steps made, or no better loss for as long as `recipe.patience` says.
+    seconds : float
+        Of work, earlier sessions included.
+    """
+
+    network: nn.Module
+    curve: tuple[CurvePoint, ...]
+    best_step: int
+    scores: dict[str, float]
+    step: int
+    ended: Literal["steps", "patience"]
+    seconds: float
+
+
+def train(
+    network: nn.Module,
+    batches: Callable[[int], Iterable[Batch]],
+    validation: Callable[[], Iterable[Example]],
+    recipe: Recipe,
+    checkpoints: Checkpoints,
+    *,
+    seed: int,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Trained:
+    """Train a network where its weights are (processor or GPU), or go on from its checkpoint.
+
+    On a processor, equal arguments give equal weights, whether or not the training was killed and
+    resumed on the way.
+
+    Parameters
+    ----------
+    network : nn.Module
+        (b, c, y, x) to raw (b, k, y, x); trained in place.
+    batches : callable
+        Given a step, the batches from that step on, as :func:`hcs.isl.crops.batches` gives them.
+    validation : callable
+        The validation frames, each time it is called; without any, the last weights are kept.
+    recipe : Recipe
+    checkpoints : Checkpoints
+    seed : int
+    on_progress : callable
+        Called after each step; what it raises ends the training, which can be resumed.
+
+    Raises
+    ------
+    TrainingError
+        If a loss or gradient is not finite; the checkpoint keeps the last good weights. If the
+        checkpoint is damaged or of another training, or the batches end before the steps.
+    """
+    learner = Learner(network, recipe, seed)
+    checkpoints = checkpoints.of(_identity(network, recipe, seed))
+    history = _resumed(learner, checkpoints)
+    pace = _Pace(learner.step, history.seconds)
+    feed = iter(batches(learner.step)) if not history.end(learner.step, recipe) else iter(())
+    while not history.end(learner.step, recipe):
+        loss = _learn(learner, feed, history, checkpoints)
+        seen = _judge(learner, validation, history, checkpoints)
+        history.seconds = pace.seconds()
+        if learner.step % recipe.checkpoint_every == 0 or history.end(learner.step, recipe):
+            checkpoints.write(_checkpoint(learner, history))
+        on_progress(_progress(learner, loss, history, pace, seen))
+    return _trained(learner, history)
+
+
+class _Pace:
+    """How long a training took and how long it will take."""
+
+    def __init__(self, step: int, seconds: float) -> None:
+        self._began, self._first, self._before = time.monotonic(), step, seconds
+
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._began
+
+    def seconds_left(self, step: int, steps: int) -> float:
+        here = time.monotonic() - self._began
+        return here / max(1, step - self._first) * (steps - step)
+
+
+def _identity(network: nn.Module, recipe: Recipe, seed: int) -> dict[str, JsonValue]:
+    """Return what a checkpoint must share with a training that goes on from it."""
+    layers = [(name, tuple(tensor.shape)) for name, tensor in network.state_dict().items()]
+    digest = hashlib.sha256(repr(layers).encode()).hexdigest()
+    return {"recipe": recipe.model_dump(mode="json"), "seed": seed, "layers": digest}
+
+
+def _resumed(learner: Learner, checkpoints: Checkpoints) -> History:
+    checkpoint = checkpoints.read()
+    if checkpoint is None:
+        return History()
+    learner.restore(checkpoint.tensors, checkpoint.facts["step"])
+    return History.from_facts(checkpoint.facts["history"], part(checkpoint.tensors, "best"))
+
+
+def _checkpoint(learner: Learner, history: History) -> Checkpoint:
+    best = {f"best.{name}": tensor for name, tensor in history.best.items()}
+    facts: dict[str, JsonValue] = {"step": learner.step, "history": history.facts()}
+    return Checkpoint({**learner.state(), **best}, facts)
+
+
+def _learn(
+    learner: Learner, feed: Iterator[Batch], history: History, checkpoints: Checkpoints
+) -> float:
+    """Make one step; stop where numbers ran away, before they reach the weights."""
+    batch = next(feed, None)
+    if batch is None:
+        raise TrainingError(f"the batches ended after step {learner.step}")
+    taken = learner.learn(batch)
+    if not (math.isfinite(taken.loss) and math.isfinite(taken.gradient)):
+        raise TrainingError(
+            f"training ran away at step {learner.step + 1}: loss {taken.loss:g}, gradient "
+            f"{taken.gradient:g}, learning rate "
+            f"{learning_rate(learner.recipe, learner.step):g}, on crops of "
+            f"{'; '.join(sorted(set(batch.names)))}",
+            hint=f"lower recipe.learning_rate, or look at those images; {_kept(checkpoints)}",
+        )
+    history.add(taken.loss)
+    return taken.loss
+
+
+def _judge(
+    learner: Learner,
+    validation: Callable[[], Iterable[Example]],
+    history: History,
+    checkpoints: Checkpoints,
+) -> Look | None:
+    """Look at the validation frames when it is time to."""
+    step, recipe = learner.step, learner.recipe
+    if step % recipe.validate_every and step < recipe.steps:
+        return None
+    seen = look(learner.judged, validation(), recipe)
+    _stop_if_lost(seen.lost, step, checkpoints)
+    history.judge(step, learning_rate(recipe, step - 1), seen.scores, learner.judged)
+    return seen
+
+
+def _stop_if_lost(lost: tuple[str, ...], step: int, checkpoints: Checkpoints) -> None:
+    if lost:
+        raise TrainingError(
+            f"training ran away by step {step}: the loss of validation image {lost[0]} is not "
+            "finite",
+            hint=f"lower recipe.learning_rate, or look at that image; {_kept(checkpoints)}",
+        )
+
+
+def _kept(checkpoints: Checkpoints) -> str:
+    if checkpoints.path.exists():
+        return f"the last good weights are in {checkpoints.path}"
+    return "there was no checkpoint yet, see recipe.checkpoint_every"
+
+
+def _progress(
+    learner: Learner, loss: float, history: History, pace: _Pace, seen: Look | None
+) -> Progress:
+    return Progress(
+        step=learner.step,
+        steps=learner.recipe.steps,
+        loss=loss,
+        validation=seen.scores if seen else None,
+        best_step=history.best_step,
+        seconds=history.seconds,
+        seconds_left=pace.seconds_left(learner.step, learner.recipe.steps),
+        shown=seen.shown if seen else (),
+    )
+
+
+def _trained(learner: Learner, history: History) -> Trained:
+    learner.network.load_state_dict(history.best)
+    return Trained(
+        network=learner.network.eval(),
+        curve=tuple(history.curve),
+        best_step=history.best_step or 0,
+        scores=history.best_validation(),
+        step=learner.step,
+        ended=history.end(learner.step, learner.recipe) or "steps",
+        seconds=history.seconds,
+    )
