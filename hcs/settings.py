@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from hcs.errors import SettingsError
 from hcs.isl.settings import IslSettings
 from hcs.labels.settings import SplitSettings, TrackSettings
 from hcs.ssl.settings import SslSettings
+
+_PLAIN = TypeAdapter[object](object)
 
 
 class _Settings(BaseModel):
@@ -157,10 +159,22 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Se
     >>> load_settings(overrides=["ssl.min_area_px=20", "channel=phase"]).ssl.min_area_px
     20
     """
+    values = read_values(path, overrides)
+    return check_settings(values, where=str(path) if path else "settings")
+
+
+def read_values(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the plain values of a YAML file, changed by ``key=value``; nothing is checked yet.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read or is not YAML, or a change is not ``key=value``.
+    """
     values = _read_yaml(path) if path else {}
     for override in overrides:
         _change(values, override)
-    return check_settings(values, where=str(path) if path else "settings")
+    return values
 
 
 def check_settings(values: Mapping[str, Any], where: str = "settings") -> Settings:
@@ -187,8 +201,13 @@ def problems_of(error: ValidationError) -> list[str]:
     return [_problem(detail) for detail in error.errors()]
 
 
-def explain(settings: Settings) -> str:
+def explain(settings: BaseModel) -> str:
     r"""Return settings as YAML, each with its meaning and source in a comment.
+
+    Parameters
+    ----------
+    settings : pydantic model
+        Of models, lists of models and plain values, each field with a description.
 
     Examples
     --------
@@ -248,11 +267,16 @@ def _explained(settings: BaseModel, indent: str) -> Iterator[str]:
         if isinstance(value, BaseModel):
             yield f"{indent}{name}:"
             yield from _explained(value, indent + "  ")
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            yield f"{indent}{name}:"
+            for item in value:
+                yield f"{indent}  -"
+                yield from _explained(item, indent + "    ")
         else:
             yield f"{indent}{name}: {_as_yaml(value)}"
 
 
 def _as_yaml(value: object) -> str:
-    plain = list(value) if isinstance(value, tuple) else value
+    plain = _PLAIN.dump_python(value, mode="json")
     text = yaml.safe_dump(plain, default_flow_style=True, width=10_000)
     return text.removesuffix("...\n").strip()
