@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _connection_errors(url: str) -> Iterator[None]:
+def connection_errors(url: str) -> Iterator[None]:
+    """Turn a server that cannot be reached into an error that says what to check.
+
+    Raises
+    ------
+    PlateError
+        Naming the URL.
+    """
     try:
         yield
     except BotoCoreError as error:
@@ -42,6 +49,12 @@ def _connection_errors(url: str) -> Iterator[None]:
             f"cannot reach {url}: {error}",
             hint="check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         ) from error
+
+
+def s3_files() -> s3fs.S3FileSystem:
+    """Return the file system of all buckets; s3fs keeps one per process."""
+    # cached listings would hide what others write
+    return s3fs.S3FileSystem(use_listings_cache=False)
 
 
 @dataclass(frozen=True)
@@ -60,21 +73,20 @@ class S3Storage(Storage):
 
     @property
     def _files(self) -> s3fs.S3FileSystem:
-        # s3fs keeps one instance per process; cached listings would hide what others write
-        return s3fs.S3FileSystem(use_listings_cache=False)
+        return s3_files()
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{check_key(key)}"
 
     def read(self, key: str) -> bytes:
         """Return the content of a file; FileNotFoundError where there is none."""
-        with read_errors(f"{self.url}/{key}"), _connection_errors(self.url):
+        with read_errors(f"{self.url}/{key}"), connection_errors(self.url):
             content: bytes = self._files.cat_file(self._path(key))
         return content
 
     def exists(self, key: str) -> bool:
         """Tell whether a file has this key."""
-        with _connection_errors(self.url):
+        with connection_errors(self.url):
             found: bool = self._files.isfile(self._path(key))
         return found
 
@@ -89,18 +101,18 @@ class S3Storage(Storage):
         path = self._path(key)
         if last_check:
             last_check()
-        with write_errors(f"{self.url}/{key}"), _connection_errors(self.url):
+        with write_errors(f"{self.url}/{key}"), connection_errors(self.url):
             self._files.pipe_file(path, content)
 
     def write_unflushed(self, files: Mapping[str, bytes]) -> None:
         """Write or replace files, each whole or not at all, several at once."""
-        with write_errors(self.url), _connection_errors(self.url):
+        with write_errors(self.url), connection_errors(self.url):
             self._files.pipe({self._path(key): content for key, content in files.items()})
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a file if there is none: True for exactly one of several that try at once."""
         path = self._path(key)
-        with write_errors(f"{self.url}/{key}"), _connection_errors(self.url):
+        with write_errors(f"{self.url}/{key}"), connection_errors(self.url):
             try:
                 # If-None-Match: the server decides
                 self._files.pipe_file(path, content, mode="create")
@@ -111,14 +123,14 @@ class S3Storage(Storage):
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """Return the size in bytes of every file below, by key, sorted."""
         top = self._path(prefix) if prefix else self._root
-        with _connection_errors(self.url):
+        with connection_errors(self.url):
             found = self._files.find(top, detail=True)
         start = len(self._root) + 1
         return {name[start:]: int(found[name]["size"]) for name in sorted(found)}
 
     def delete(self, prefix: str) -> None:
         """Delete a file, or all files below a prefix; nothing there is fine."""
-        with write_errors(f"{self.url}/{prefix}"), _connection_errors(self.url):
+        with write_errors(f"{self.url}/{prefix}"), connection_errors(self.url):
             paths = self._files.find(self._path(prefix))
             if paths:
                 self._files.rm(paths)

@@ -1,0 +1,216 @@
+"""Folders that others fill with plates: which plates are there, and since when they rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+
+from hcs.errors import MissingError, PlateError
+from hcs.plate.group import OWN, read_attributes
+from hcs.plate.open import Plate
+from hcs.plate.path import WellPath
+from hcs.plate.storage import read_errors
+
+logger = logging.getLogger(__name__)
+
+# a listing waits for the disk or the network
+_THREADS = 8
+_RESULTS = ("labels", "tables")
+_METADATA = (".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json")
+# a file that people type is smaller by far
+_LARGEST_READ = 64_000
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The files of a plate that hold pixels; results and metadata are not among them.
+
+    Parameters
+    ----------
+    fields : frozenset of str
+        Those of which there is at least one file, ``"B/03/0"``.
+    changed : datetime or None
+        When the youngest file was written or put in place; None where there is no file.
+    """
+
+    fields: frozenset[str]
+    changed: datetime | None
+
+
+def find_plates(folder: str, depth: int = 3) -> tuple[str, ...]:
+    """Return the URLs of what is named like a plate, ``*.zarr``, in a folder and those below.
+
+    Parameters
+    ----------
+    folder : str
+        A local path, ``s3://bucket`` or ``s3://bucket/prefix``.
+    depth : int
+        1 for the folder itself only.
+
+    Returns
+    -------
+    tuple of str
+        Sorted. Links on a disk are not followed: a plate with two names would be worked on twice.
+
+    Raises
+    ------
+    MissingError
+        There is no such folder.
+    PlateError
+        It cannot be listed.
+    """
+    files, root = _open(folder)
+    scheme = "s3://" if folder.startswith("s3://") else ""
+    try:
+        level = list(_folders_in(files, f"{scheme}{root}"))
+    except FileNotFoundError as error:
+        raise MissingError(
+            f"there is no folder {folder}", hint="give the one that the plates arrive in"
+        ) from error
+    found = list[str]()
+    for deeper in range(depth, 0, -1):
+        found += [url for url in level if url.endswith(".zarr")]
+        if deeper > 1:
+            level = list(_folders_below(files, level))
+    return tuple(sorted(found))
+
+
+def is_product(plate: Plate) -> bool:
+    """Tell whether a plate is what a step made of another one, see `hcs.plate.sister`."""
+    own = (read_attributes(plate.storage, plate.layout.version, "") or {}).get(OWN)
+    return isinstance(own, Mapping) and "product_of" in own
+
+
+def pixels_of(plate: Plate) -> Pixels:
+    """Return since when the pixels of a plate rest, and which fields have some.
+
+    What counts is the last change of a file's name or content: copying tools give a file the date
+    of its source, but cannot hide when they did it.
+
+    Raises
+    ------
+    PlateError
+        The plate cannot be listed.
+    """
+    files, root = _open(plate.storage.url)
+
+    def look(well: WellPath) -> tuple[set[str], datetime | None]:
+        with _errors(plate.storage.url):
+            return _look(files.find(f"{root}/{well}", detail=True), root)
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        looked = list(threads.map(look, plate.layout.wells))
+    changed = [when for _, when in looked if when]
+    fields = (field for found, _ in looked for field in found)
+    return Pixels(frozenset(fields), max(changed, default=None))
+
+
+def read_beside(plate: str, name: str) -> bytes | None:
+    """Return the content of a small file in the folder that a plate lies in; None for no file.
+
+    Raises
+    ------
+    PlateError
+        The file is larger than anything that people write, or cannot be read.
+    """
+    url = f"{parent_of(plate)}/{name}"
+    files, path = _open(url)
+    with _errors(url):
+        try:
+            size = files.size(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if size > _LARGEST_READ:
+            raise PlateError(f"{url} has {size} bytes, settings have at most {_LARGEST_READ}")
+        content: bytes = files.cat_file(path)
+    return content
+
+
+def is_beside(plate: str, name: str) -> bool:
+    """Tell whether a file of this name is in the folder that a plate lies in."""
+    url = f"{parent_of(plate)}/{name}"
+    files, path = _open(url)
+    with _errors(url):
+        return bool(files.isfile(path))
+
+
+def parent_of(url: str) -> str:
+    """Return the folder that something lies in.
+
+    Examples
+    --------
+    >>> parent_of("s3://bucket/may/screen.zarr"), parent_of("/data/screen.zarr")
+    ('s3://bucket/may', '/data')
+    """
+    return url.rstrip("/").rpartition("/")[0]
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and the URL's path on it."""
+    protocol, colon, rest = url.partition("://")
+    if colon and protocol == "s3":
+        # s3fs is an extra; the import tells where it is missing
+        from hcs.plate.s3 import s3_files
+
+        return s3_files(), rest.strip("/")
+    if colon and protocol != "file":
+        raise PlateError(f"cannot look into {url}", hint="give a local path or s3://bucket/prefix")
+    return fsspec.filesystem("file"), str(Path(rest if colon else url).absolute())
+
+
+@contextmanager
+def _errors(url: str) -> Iterator[None]:
+    """Name the URL in what goes wrong with a disk, or with a bucket."""
+    reach: Any = nullcontext()
+    if url.startswith("s3://"):
+        from hcs.plate.s3 import connection_errors
+
+        reach = connection_errors(url)
+    with read_errors(url), reach:
+        yield
+
+
+def _folders_below(files: Any, tops: Iterable[str]) -> Iterator[str]:  # noqa: ANN401 - no types
+    for top in tops:
+        if PurePosixPath(top).suffix in (".zarr", ".hcs"):
+            continue
+        try:
+            yield from _folders_in(files, top)
+        except (PlateError, FileNotFoundError) as error:
+            # the plates elsewhere are worth their night
+            logger.warning("plates below %s are not looked for: %s", top, error)
+
+
+def _folders_in(files: Any, url: str) -> Iterator[str]:  # noqa: ANN401 - fsspec has no types
+    scheme, _, path = url.rpartition("://")
+    with _errors(url):
+        entries = files.ls(path, detail=True)
+    for entry in entries:
+        name = entry["name"].rstrip("/")
+        # S3 may list the prefix itself
+        if entry["type"] == "directory" and name != path:
+            yield f"{scheme}://{name}" if scheme else name
+
+
+def _look(found: Mapping[str, Mapping[str, Any]], root: str) -> tuple[set[str], datetime | None]:
+    fields, changed = set[str](), list[datetime]()
+    for name, about in found.items():
+        parts = name[len(root) + 1 :].split("/")
+        if len(parts) > 3 and parts[3] not in _RESULTS and parts[-1] not in _METADATA:
+            fields.add("/".join(parts[:3]))
+            changed.append(_changed(about))
+    return fields, max(changed, default=None)
+
+
+def _changed(about: Mapping[str, Any]) -> datetime:
+    on_s3: datetime | None = about.get("LastModified")
+    # "created" is when the name, the owner or the content of a file last changed
+    return on_s3 or datetime.fromtimestamp(max(about["mtime"], about["created"]), UTC)
