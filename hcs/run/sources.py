@@ -8,11 +8,12 @@ from pathlib import Path
 from statistics import median
 
 from hcs.errors import TrainingError
+from hcs.plate.commit import JSON, fingerprint, input_fingerprint
 from hcs.plate.metadata import FieldImage
-from hcs.plate.open import Plate, open_plate
+from hcs.plate.open import Plate, label_key, open_plate
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.problems import some
-from hcs.run.annotate import Annotation, read_annotations
+from hcs.run.annotate import Annotation, labels_digest, read_annotations, read_labels
 from hcs.run.parts import Place
 from hcs.run.training import PlateSource, TrainingSettings
 
@@ -208,3 +209,27 @@ def _label_problems(name: str, source: Source, image: FieldImage) -> Iterator[st
             f"label image {name!r} has {labels.n_frames} frames of {labels.frame_shape}, the image "
             f"{image.n_frames} of {image.frame_shape}"
         )
+
+
+def pixels_of(
+    settings: TrainingSettings, source: Source, index: int, places: Sequence[Place]
+) -> dict[str, JSON]:
+    """Return digests of the images and targets that are used of one plate.
+
+    Images by metadata and the sizes of their chunks, as a run does it; label images and annotations
+    by their content, since people correct them without changing their size.
+    """
+    used = [place for place in places if place.source == index]
+    wells = sorted({place.field.well for place in used})
+    found: dict[str, JSON] = {str(well): input_fingerprint(source.plate, well) for well in wells}
+    if settings.target.labels:
+        name, plate = settings.target.labels, source.label_plate
+        for field in sorted({place.field for place in used}):
+            level = plate.label_image(field, name).levels[0].path
+            files = plate.storage.sizes(f"{label_key(field, name)}/{level}")
+            digests: dict[str, JSON] = {key: plate.storage.digest(key) for key in files}
+            found[f"{field} labels"] = fingerprint(digests)
+    for place in used if source.annotated else ():
+        annotation = source.annotated[place.field, place.frame]
+        found[f"{place.field}, frame {place.frame}"] = labels_digest(read_labels(annotation))
+    return found

@@ -220,18 +220,24 @@ class TrainingSettings(_Settings):
     )
     start_from: str = Field(
         default="none",
-        description="none: random weights; imagenet: an encoder that knows photographs, which "
-        "is downloaded; or a file of a trained stain network, from this file on",
+        description="none: a new network; or a file, from this file on: a stain's, whose whole "
+        "network then learns nuclei or cells, or one of this head, which learns on",
     )
     start_stain: str | None = Field(
         default=None,
         description="which of the stains of start_from nuclei or cells are found in; null for the "
         "first",
     )
+    encoder_weights: str = Field(
+        default="none",
+        description="of a new network: none, random; imagenet, of photographs, which are "
+        "downloaded (paper); or a safetensors file of the encoder's",
+    )
     architecture: Architecture | None = Field(
         default=None,
-        description="null for that of start_from where it is a file, else for {encoder: "
-        "densenet121, depth: 5, decoder_channels: [256, 128, 64, 32, 16], last: linear} (paper)",
+        description="null for that of start_from, with last: repaired where a stain's network "
+        "learns nuclei or cells; of a new network for {encoder: densenet121, depth: 5, "
+        "decoder_channels: [256, 128, 64, 32, 16], last: linear} (paper)",
     )
     recipe: Recipe = Field(
         description="name: default (what an expert would do now) or paper; what else is given "
@@ -263,6 +269,8 @@ class TrainingSettings(_Settings):
     def _goes_together(self) -> Self:
         problems = [f"{name} is empty" for name in ("inputs", "plates") if not getattr(self, name)]
         problems += [*self._target_problems(), *self._column_problems()]
+        if "none" not in (self.start_from, self.encoder_weights):
+            problems.append("start_from brings its own encoder: leave encoder_weights at none")
         if self.architecture is not None and self.inputs:
             n_outputs = {"nuclei": 1, "cells": 2}.get(self.head, len(self.target.stains) or 1)
             found = self.architecture.problems(self.head, len(self.inputs), n_outputs)
@@ -342,9 +350,14 @@ def _found_from(settings: TrainingSettings, folder: Path) -> TrainingSettings:
         for source in settings.plates
     )
     target = settings.target.model_copy(update={"masks": found(settings.target.masks)})
-    start = settings.start_from
-    start = start if start in ("none", "imagenet") else str(folder / start)
-    return settings.model_copy(update={"plates": plates, "target": target, "start_from": start})
+    weights = {
+        name: where if where in ("none", "imagenet") else str(folder / where)
+        for name, where in (
+            ("start_from", settings.start_from),
+            ("encoder_weights", settings.encoder_weights),
+        )
+    }
+    return settings.model_copy(update={"plates": plates, "target": target, **weights})
 
 
 def _unreadable(kind: type[WellPath | FieldPath], names: Iterable[str]) -> list[str]:
