@@ -18,40 +18,52 @@ from safetensors import SafetensorError
 from torch import nn
 
 from hcs.errors import WeightsError
-from hcs.isl.header import read_header
+from hcs.isl.untrusted import read_header
 
 _FILE = "model.safetensors"
 # how long the hub may take to say that it is there
 _ANSWER_S = 5.0
 
 
-def load_encoder(encoder: nn.Module, name: str, weights: Literal["imagenet"] | Path) -> None:
-    """Fill an encoder of three input channels with weights that were trained before.
+def load_encoder(
+    encoder: nn.Module, name: str, weights: Literal["imagenet"] | Path, n_inputs: int
+) -> None:
+    """Fill an encoder with weights trained on images of three channels, then fit it to n channels.
+
+    Filters of the first layer are repeated for the channels, and scaled so that their sum stays.
 
     Parameters
     ----------
     encoder : nn.Module
-        Of segmentation-models-pytorch; changed in place.
+        Of segmentation-models-pytorch, for three channels; changed in place.
     name : str
         Its name there.
     weights : "imagenet" or Path
         To be downloaded (or taken from the hub's cache on this machine), or a safetensors file.
+    n_inputs : int
+        Channels that it shall take.
 
     Raises
     ------
     WeightsError
         There are none for this encoder, the hub cannot be reached, or the file is of another one.
     """
+    if name.startswith("tu-"):
+        raise WeightsError(
+            f"encoder {name} begins with random weights only",
+            hint="take encoder_weights: none, or an encoder without tu-",
+        )
     path = _imagenet(name) if weights == "imagenet" else Path(weights)
     read_header(path)
     try:
         encoder.load_state_dict(safetensors.torch.load_file(path))
     except (RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()
+        words = " ".join(str(error).split())
         raise WeightsError(
-            f"{path}: these are no weights of the encoder {name}: {' '.join(first)[:300]}",
+            f"{path}: these are no weights of the encoder {name}: {words[:300]}",
             hint="give the encoder's own file, for three input channels, or encoder_weights: none",
         ) from error
+    encoder.set_in_channels(n_inputs, pretrained=True)  # type: ignore[operator]
 
 
 def _imagenet(name: str) -> Path:

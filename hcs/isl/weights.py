@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from hcs.errors import SettingsError, WeightsError, WriteError
 from hcs.isl.card import ModelCard
-from hcs.isl.header import CARD_KEY, StoredTensor, card_of, read_header, weights_digest
+from hcs.isl.header import CARD_KEY, card_of, weights_digest
 from hcs.isl.network import build_network
+from hcs.isl.unet import without_memory
+from hcs.isl.untrusted import StoredTensor, read_header
 
 # as safetensors writes the types that our networks have
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
@@ -94,7 +96,9 @@ def load_network(path: Path, digest: str | None = None) -> tuple[nn.Module, Mode
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"cannot read weights {path}: {error}") from error
     _check_finite(tensors, path)
-    network = build_network(card.head, len(card.inputs), card.n_outputs, card.architecture)
+    # its random weights are replaced at once: the caller's sequence of random numbers goes on
+    with torch.random.fork_rng(devices=[]):
+        network = _network_of(card)
     network.load_state_dict(tensors)
     return network.eval(), card
 
@@ -162,8 +166,8 @@ def _check_fit(found: Mapping[str, StoredTensor], card: ModelCard, path: Path) -
 def _expected(card: ModelCard, path: Path) -> dict[str, StoredTensor]:
     """Return what the network of a card consists of; built on a device without memory."""
     try:
-        with torch.device("meta"):
-            network = build_network(card.head, len(card.inputs), card.n_outputs, card.architecture)
+        with without_memory():
+            network = _network_of(card)
     except SettingsError as error:
         raise WeightsError(
             f"{path}: the network of its model card cannot be built: {error}"
@@ -172,6 +176,10 @@ def _expected(card: ModelCard, path: Path) -> dict[str, StoredTensor]:
         name: StoredTensor(_DTYPES[tensor.dtype], tuple(tensor.shape))
         for name, tensor in network.state_dict().items()
     }
+
+
+def _network_of(card: ModelCard) -> nn.Module:
+    return build_network(card.head, len(card.inputs), card.n_outputs, card.architecture)
 
 
 def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
