@@ -142,6 +142,20 @@ def is_beside(plate: str, name: str) -> bool:
         return bool(files.isfile(path))
 
 
+def absolute(url: str) -> str:
+    """Return the URL of a folder in full, without a slash at its end.
+
+    Examples
+    --------
+    >>> absolute("s3://bucket/may/"), absolute("/data/may/")
+    ('s3://bucket/may', '/data/may')
+    """
+    protocol, colon, rest = url.partition("://")
+    if colon and protocol != "file":
+        return url.rstrip("/")
+    return str(Path(rest if colon else url).absolute())
+
+
 def parent_of(url: str) -> str:
     """Return the folder that something lies in.
 
@@ -163,7 +177,7 @@ def _open(url: str) -> tuple[Any, str]:
         return s3_files(), rest.strip("/")
     if colon and protocol != "file":
         raise PlateError(f"cannot look into {url}", hint="give a local path or s3://bucket/prefix")
-    return fsspec.filesystem("file"), str(Path(rest if colon else url).absolute())
+    return fsspec.filesystem("file"), absolute(url)
 
 
 @contextmanager

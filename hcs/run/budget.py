@@ -1,0 +1,174 @@
+"""How long plates will take, and until when they may.
+
+The planner knows how many bytes of pixels the steps to be done decode. How many seconds a byte
+takes depends on methods and workers; it is measured on every plate, and the plates before count
+half as much each time; the rates are remembered beside the plates.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from pydantic import TypeAdapter, ValidationError
+
+from hcs.errors import HcsError
+from hcs.plate.storage import Storage
+from hcs.run.cluster import worker_memory
+from hcs.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+# beside the plates: rates and the last summary
+NIGHT_FOLDER = "hcs.night"
+_KEY = "rates.json"
+# of one worker before anything was measured: about 20 MB/s of uint16 with SSL on this year's
+# processors, halved for slower ones
+_GUESS_S_PER_BYTE = 1e-7
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Work of one kind that was measured.
+
+    Parameters
+    ----------
+    seconds : float
+        Wall time.
+    n_bytes : float
+        Decoded pixels, more than 0.
+    """
+
+    seconds: float
+    n_bytes: float
+
+
+_reader = TypeAdapter(dict[str, Rate])
+
+
+class Rates:
+    """The measured rates of a folder of plates.
+
+    Parameters
+    ----------
+    folder : str
+        URL of the folder that is watched, in full.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._storage = Storage.open(f"{folder}/{NIGHT_FOLDER}")
+        self._rates = _read(self._storage)
+
+    def is_measured(self, settings: Settings) -> bool:
+        """Tell whether work of this kind was measured."""
+        return kind_of(settings) in self._rates
+
+    def seconds(self, n_bytes: float, settings: Settings) -> float:
+        """Return how long so many decoded bytes will take, seconds; a guess before any measure."""
+        rate = self._rates.get(kind_of(settings))
+        if rate is None:
+            return n_bytes * _GUESS_S_PER_BYTE / settings.run.n_workers
+        return n_bytes * rate.seconds / rate.n_bytes
+
+    def add(self, seconds: float, n_bytes: float, settings: Settings) -> None:
+        """Remember what a plate took; where that cannot be written, for this night only."""
+        if n_bytes <= 0:
+            return
+        kind = kind_of(settings)
+        before = self._rates.get(kind, Rate(0, 0))
+        self._rates[kind] = Rate(before.seconds / 2 + seconds, before.n_bytes / 2 + n_bytes)
+        content = json.dumps({name: asdict(rate) for name, rate in self._rates.items()}, indent=1)
+        try:
+            self._storage.write(_KEY, content.encode())
+        except HcsError as error:
+            _log.warning("the measured rate is not kept: %s", error)
+
+
+def kind_of(settings: Settings) -> str:
+    """Return what the rate of a run depends on, in words.
+
+    Examples
+    --------
+    >>> kind_of(Settings.model_validate({"run": {"workers": 4}}))
+    'ssl, cpu, local, 4 workers'
+    """
+    run = settings.run
+    parts = ("+".join(settings.methods), run.device, run.dask, f"{run.n_workers} workers")
+    return ", ".join(parts)
+
+
+def share_of(settings: Settings, at_once: int) -> Settings:
+    """Return the settings of one plate of several that are analysed at once on this machine.
+
+    Workers elsewhere are shared by their scheduler: then nothing changes.
+
+    Examples
+    --------
+    >>> share_of(Settings.model_validate({"run": {"workers": 6}}), at_once=2).run.workers
+    3
+    """
+    run, memory = settings.run, worker_memory(settings.run)
+    if at_once == 1 or memory is None:
+        return settings
+    share = {
+        "workers": max(1, run.n_workers // at_once),
+        "memory_per_worker": run.memory_per_worker or f"{memory}B",
+        "dashboard": None,
+    }
+    return settings.model_copy(update={"run": run.model_copy(update=share)})
+
+
+def next_time(hour: time, now: datetime, zone: ZoneInfo | None) -> datetime:
+    """Return when a clock on the wall will next show an hour.
+
+    Parameters
+    ----------
+    hour : time
+    now : datetime
+        With a time zone.
+    zone : ZoneInfo or None
+        Of the clock; None for this machine's.
+
+    Returns
+    -------
+    datetime
+        Later than `now`, in UTC: differences between local times forget that clocks are changed.
+
+    Examples
+    --------
+    >>> next_time(time(7), datetime(2026, 10, 24, 18, tzinfo=UTC), ZoneInfo("Europe/Zurich"))
+    datetime.datetime(2026, 10, 25, 6, 0, tzinfo=datetime.timezone.utc)
+    """
+    today = now.astimezone(zone).date()
+    walls = (datetime.combine(today + timedelta(days=days), hour) for days in range(3))
+    # without a zone of its own, a local time is this machine's
+    moments = (wall.replace(tzinfo=zone).astimezone(UTC) for wall in walls)
+    return next(moment for moment in moments if moment > now)
+
+
+def in_words(seconds: float) -> str:
+    """Return a time that passes, for people.
+
+    Examples
+    --------
+    >>> in_words(41), in_words(600), in_words(11_520)
+    ('41 s', '10 min', '3 h 12 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _read(storage: Storage) -> dict[str, Rate]:
+    try:
+        rates = _reader.validate_json(storage.read(_KEY))
+    except FileNotFoundError:
+        return {}
+    except (HcsError, ValidationError) as error:
+        _log.warning("measured rates are forgotten: %s/%s: %s", storage.url, _KEY, error)
+        return {}
+    return {name: rate for name, rate in rates.items() if rate.n_bytes > 0 and rate.seconds >= 0}

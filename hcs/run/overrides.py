@@ -1,0 +1,153 @@
+"""Settings of one plate: those given, changed by files beside it; what is nearer the plate wins.
+
+``hcs.yaml`` in a folder holds for the plates in it and below, ``<plate>.hcs.yaml`` beside a plate
+for that plate. Both hold what ``hcs settings`` prints, or some of it, and ``night.priority``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from hcs.errors import SettingsError
+from hcs.plate.arrivals import parent_of, read_beside
+from hcs.settings import Settings, check_settings
+
+OF_FOLDER = "hcs.yaml"
+OF_PLATE = ".hcs.yaml"
+_DEEPEST = 20
+
+
+@dataclass(frozen=True)
+class PlateSettings:
+    """What holds for one plate.
+
+    Parameters
+    ----------
+    settings : Settings
+    priority : float
+        Plates with a higher one go first.
+    files : tuple of str
+        URLs of those that changed something, the strongest last.
+    """
+
+    settings: Settings
+    priority: float = 0
+    files: tuple[str, ...] = ()
+
+
+def settings_of(plate: str, folder: str, given: Settings) -> PlateSettings:
+    """Return the settings of a plate.
+
+    Parameters
+    ----------
+    plate : str
+        URL.
+    folder : str
+        URL of the one that is watched, in full, above the plate: no file above it counts.
+    given : Settings
+        For the night.
+
+    Raises
+    ------
+    SettingsError
+        A file is not YAML, or holds what is no setting or none of a plate's; names the file.
+    PlateError
+        A file cannot be read.
+    """
+    values: dict[str, Any] = given.model_dump(mode="json", exclude_unset=True)
+    priority, files = 0.0, list[str]()
+    for beside, name in _places(plate, folder):
+        content = read_beside(beside, name)
+        if content is None:
+            continue
+        url = f"{parent_of(beside)}/{name}"
+        change = _parse(content, url)
+        priority = _priority(change.pop("night", {}), url, priority)
+        _check_run(change, url)
+        # each file is checked by itself, so that an error names the one that it is in
+        check_settings(change, where=url)
+        values = merged(values, change)
+        files.append(url)
+    where = ", ".join(files) or "settings"
+    return PlateSettings(check_settings(values, where=where), priority, tuple(files))
+
+
+def merged(values: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with some of them changed; a list is changed as a whole.
+
+    Examples
+    --------
+    >>> merged({"ssl": {"a": 1, "b": [1]}}, {"ssl": {"b": [2]}, "channel": "phase"})
+    {'ssl': {'a': 1, 'b': [2]}, 'channel': 'phase'}
+    """
+    result = dict(values)
+    for name, value in change.items():
+        old = result.get(name)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[name] = merged(old, value) if both else value  # type: ignore[arg-type] # both
+    return result
+
+
+def _places(plate: str, folder: str) -> list[tuple[str, str]]:
+    """Return what may change the settings, weakest first: something beside the file, its name."""
+    tops = [plate]
+    while parent_of(tops[-1]).startswith(f"{folder}/"):
+        tops.append(parent_of(tops[-1]))
+    name = plate.rstrip("/").rpartition("/")[2].removesuffix(".zarr")
+    return [*((top, OF_FOLDER) for top in reversed(tops)), (plate, f"{name}{OF_PLATE}")]
+
+
+def _parse(content: bytes, url: str) -> dict[str, Any]:
+    try:
+        text = content.decode()
+        _check_depth(text, url)
+        # a few lines of references to references hold more than a memory does
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise SettingsError(f"{url} refers to itself with *", hint="write the values out")
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{url} is not YAML: {error}") from error
+    except RecursionError as error:
+        raise _too_deep(url) from error
+    if not isinstance(values, dict | None):
+        raise SettingsError(f"{url} holds a {type(values).__name__}, not `key: value` lines")
+    return values or {}
+
+
+def _check_run(change: Mapping[str, Any], url: str) -> None:
+    """Refuse a plate that says where it is analysed: schedulers run code, both ways."""
+    run = change.get("run")
+    if isinstance(run, Mapping) and "dask" in run:
+        raise SettingsError(
+            f"{url}: run.dask is not a plate's to say",
+            hint="it holds for the night: give it with --settings or --set",
+        )
+
+
+def _check_depth(text: str, url: str) -> None:
+    """Refuse brackets in brackets before YAML reads them, which takes it hours."""
+    depth = 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        if depth > _DEEPEST:
+            raise _too_deep(url)
+
+
+def _too_deep(url: str) -> SettingsError:
+    return SettingsError(f"{url} is nested too deeply to be settings")
+
+
+def _priority(night: object, url: str, before: float) -> float:
+    """Return the priority that a file gives; the rest of a night is not a plate's to say."""
+    if not isinstance(night, Mapping) or set(night) - {"priority"}:
+        raise SettingsError(
+            f"{url}: night holds {night!r}", hint="beside a plate it may hold `priority: 5` only"
+        )
+    priority = night.get("priority", before)
+    if not isinstance(priority, int | float):
+        raise SettingsError(f"{url}: night.priority is {priority!r}, not a number")
+    return float(priority)

@@ -1,0 +1,82 @@
+"""Which settings hold for a plate: its own file over its folder's over those given."""
+
+from pathlib import Path
+
+import pytest
+
+from hcs.errors import PlateError, SettingsError
+from hcs.run.overrides import settings_of
+from hcs.settings import Settings, load_settings
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def settings(folder: Path, plate: str = "may/screen.zarr", given: Settings | None = None):
+    return settings_of(str(folder / plate), str(folder), given or Settings())
+
+
+def test_without_files_the_given_settings_hold(tmp_path):
+    given = load_settings(overrides=["channel=dic", "run.workers=3"])
+    own = settings(tmp_path, given=given)
+    assert (own.settings, own.priority, own.files) == (given, 0, ())
+
+
+def test_what_is_nearer_the_plate_wins(tmp_path):
+    write(tmp_path / "hcs.yaml", "{channel: a, plane: 1, ssl: {min_area_px: 11}}")
+    write(tmp_path / "may/hcs.yaml", "{channel: b, plane: 2}")
+    write(tmp_path / "may/screen.hcs.yaml", "{channel: c}")
+    write(tmp_path / "may/other.hcs.yaml", "{channel: d}")
+    own = settings(tmp_path, given=load_settings(overrides=["wells=[A/01]", "ssl.min_area_px=5"]))
+    assert (own.settings.channel, own.settings.plane) == ("c", 2)
+    assert (own.settings.ssl.min_area_px, own.settings.wells) == (11, ("A/01",))
+    names = ("hcs.yaml", "may/hcs.yaml", "may/screen.hcs.yaml")
+    assert own.files == tuple(f"{tmp_path}/{name}" for name in names)
+
+
+def test_no_file_above_the_watched_folder_counts(tmp_path):
+    write(tmp_path / "hcs.yaml", "{channel: a}")
+    assert settings(tmp_path / "plates").settings.channel is None
+
+
+def test_plates_with_a_higher_priority_say_so_beside_them(tmp_path):
+    write(tmp_path / "hcs.yaml", "{night: {priority: 2}}")
+    assert settings(tmp_path).priority == 2
+    write(tmp_path / "may/screen.hcs.yaml", "{night: {priority: 7}}")
+    assert settings(tmp_path).priority == 7
+    assert settings(tmp_path).settings == Settings()
+
+
+def test_a_null_in_a_nearer_file_takes_a_setting_back(tmp_path):
+    write(tmp_path / "hcs.yaml", "{channel: a}")
+    write(tmp_path / "may/hcs.yaml", "{channel: null}")
+    assert settings(tmp_path).settings.channel is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{chanel: a, ssl: {x: 1}}", r"may/hcs.yaml: ssl.x is no setting; chanel is no setting"),
+        ("[1, 2]", r"may/hcs.yaml holds a list, not `key: value` lines"),
+        ("a: [", r"may/hcs.yaml is not YAML: "),
+        ("a: &x [1]\nb: [*x, *x]", r"may/hcs.yaml refers to itself with \*"),
+        ("[" * 5000, r"may/hcs.yaml is nested too deeply to be settings"),
+        ("- " * 5000, r"may/hcs.yaml is nested too deeply to be settings"),
+        ("{night: {until: 7}}", r"may/hcs.yaml: night holds {'until': 7} \(beside a plate"),
+        ("{night: {priority: high}}", r"night.priority is 'high', not a number"),
+        ("{run: {dask: 'tcp://10.0.0.1:1'}}", r"run.dask is not a plate's to say"),
+        ("!!python/object/apply:os.system [ls]", r"may/hcs.yaml is not YAML"),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_named(tmp_path, text, told):
+    write(tmp_path / "may/hcs.yaml", text)
+    with pytest.raises(SettingsError, match=told):
+        settings(tmp_path)
+
+
+def test_what_is_no_settings_file_by_its_size_is_not_read(tmp_path):
+    write(tmp_path / "may/hcs.yaml", "#" * 100_000)
+    with pytest.raises(PlateError, match="has 100000 bytes"):
+        settings(tmp_path)
