@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hcs.errors import TrainingError, WriteError
+from hcs.errors import MissingError, TrainingError, WriteError
 
 _KEY = "hcs_training"
 
@@ -68,7 +69,7 @@ class Checkpoints:
         WriteError
             If the folder cannot be written; the checkpoint before is still there.
         """
-        text = json.dumps({"about": self._about, "facts": dict(checkpoint.facts)})
+        text = json.dumps({**checkpoint.facts, "about": self._about})
         tensors = {name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
         temporary = self._path.with_suffix(".new")
         try:
@@ -76,7 +77,8 @@ class Checkpoints:
             save_file(tensors, temporary, {_KEY: text})
             _replace(temporary, self._path)
         except (OSError, SafetensorError) as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise WriteError(f"cannot write {self._path}: {error}") from error
 
     def read(self) -> Checkpoint | None:
@@ -89,16 +91,31 @@ class Checkpoints:
         """
         if not self._path.exists():
             return None
+        checkpoint = self.read_any()
+        self._check_same(checkpoint.facts["about"])
+        return checkpoint
+
+    def read_any(self) -> Checkpoint:
+        """Return the checkpoint, whatever training it is of.
+
+        Raises
+        ------
+        MissingError
+            If there is none.
+        TrainingError
+            If it is damaged.
+        """
+        if not self._path.exists():
+            raise MissingError(f"there is no checkpoint {self._path}")
         try:
             with safe_open(self._path, framework="pt") as file:
-                said = json.loads((file.metadata() or {})[_KEY])
+                facts = json.loads(file.metadata()[_KEY])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(
                 f"{self._path} is damaged: {error}", hint="delete it to train from the beginning"
             ) from error
-        self._check_same(said["about"])
-        return Checkpoint(tensors, said["facts"])
+        return Checkpoint(tensors, facts)
 
     def _check_same(self, about: Mapping[str, JsonValue]) -> None:
         before, now = dict(_flat(about)), dict(_flat(json.loads(json.dumps(self._about))))

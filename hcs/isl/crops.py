@@ -122,7 +122,8 @@ class _Blocks:
         self._places: dict[int, Places] = {}
         self._block: int | None = None
         self._crops: list[Crop] = []
-        self._blocks_without_foreground = 0
+        # frames seen without foreground; None once there was some, since it cannot go away
+        self._background: set[int] | None = set()
 
     def crops_of_step(self, step: int) -> list[Crop]:
         """Return the crops of a step, reading their frames unless they are held.
@@ -159,10 +160,14 @@ class _Blocks:
         self._places[number] = Places(_foreground(example, self._recipe), self._recipe)
 
     def _check_foreground(self) -> None:
-        """Stop after a whole pass without any; a block of background alone is fine."""
-        empty = not any(places.any_foreground for places in self._places.values())
-        self._blocks_without_foreground = self._blocks_without_foreground + 1 if empty else 0
-        if self._blocks_without_foreground == self._n_blocks:
+        """Stop when no frame has any; a block of background alone is fine."""
+        if self._background is None:
+            return
+        if any(places.any_foreground for places in self._places.values()):
+            self._background = None
+            return
+        self._background.update(self.frames)
+        if len(self._background) == len(self._examples):
             name = next(iter(self.frames.values())).name
             raise TrainingError(
                 f"crops that cannot be found: {len(self._examples)} frames, {name} among them, "

@@ -21,10 +21,15 @@ _LAST_RATE = 0.01  # of the largest, at the end of the cosine (ours)
 
 
 class Step(NamedTuple):
-    """What one optimiser step saw; it changed no weight if either is not finite."""
+    """What one optimiser step saw; it changed nothing if either is not finite."""
 
     loss: float
     gradient: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether there is anything to learn from it."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient)
 
 
 class Learner:
@@ -54,8 +59,9 @@ class Learner:
         return self.network if self._mean is None else self._mean
 
     def learn(self, batch: Batch) -> Step:
-        """Make one step; one whose loss or gradient is not finite changes no weight."""
+        """Make one step; one whose loss or gradient is not finite changes nothing."""
         self.network.train()
+        buffers = [buffer.clone() for buffer in self.network.buffers()]
         inputs, target = on_device(batch.inputs, self._device), _tensor(batch.target, self._device)
         weight = None if batch.weight is None else _tensor(batch.weight, self._device)
         with _draws([self._seed, self.step]), autocast(self.recipe, self._device):
@@ -64,8 +70,10 @@ class Learner:
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         taken = Step(float(loss.detach()), self._clipped_gradient())
-        if all(map(math.isfinite, taken)):
+        if taken.is_finite:
             self._update()
+        else:  # the statistics of normalisation took the batch in before its loss was known
+            _put_back(self.network, buffers)
         return taken
 
     def _clipped_gradient(self) -> float:
@@ -164,6 +172,12 @@ def _average(mean: nn.Module, network: nn.Module, decay: float) -> None:
             tensor.lerp_(current[name], 1 - decay)
         else:
             tensor.copy_(current[name])
+
+
+@torch.no_grad()
+def _put_back(network: nn.Module, buffers: list[Tensor]) -> None:
+    for buffer, before in zip(network.buffers(), buffers, strict=True):
+        buffer.copy_(before)
 
 
 def _tensor(images: NDArray[np.float32], device: torch.device) -> Tensor:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import JsonValue
-from torch import nn
+from torch import Tensor, nn
 
 from hcs.errors import TrainingError
 from hcs.isl.checkpoint import Checkpoint, Checkpoints
@@ -130,6 +129,25 @@ def train(
     return _trained(learner, history)
 
 
+def kept_weights(checkpoints: Checkpoints) -> dict[str, Tensor]:
+    """Return the good weights of a training that stopped: the best, or the last before any look.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints
+        Of a folder; what it was made with need not be the same.
+
+    Raises
+    ------
+    MissingError
+        If there is no checkpoint.
+    TrainingError
+        If it is damaged.
+    """
+    tensors = checkpoints.read_any().tensors
+    return part(tensors, "best") or part(tensors, "mean") or part(tensors, "network")
+
+
 class _Pace:
     """How long a training took and how long it will take."""
 
@@ -173,13 +191,15 @@ def _learn(
     if batch is None:
         raise TrainingError(f"the batches ended after step {learner.step}")
     taken = learner.learn(batch)
-    if not (math.isfinite(taken.loss) and math.isfinite(taken.gradient)):
+    if not taken.is_finite:
+        checkpoints.write(_checkpoint(learner, history))
+        rate = learning_rate(learner.recipe, learner.step)
         raise TrainingError(
             f"training ran away at step {learner.step + 1}: loss {taken.loss:g}, gradient "
-            f"{taken.gradient:g}, learning rate "
-            f"{learning_rate(learner.recipe, learner.step):g}, on crops of "
-            f"{'; '.join(sorted(set(batch.names)))}",
-            hint=f"lower recipe.learning_rate, or look at those images; {_kept(checkpoints)}",
+            f"{taken.gradient:g}, learning rate {rate:g}, on crops of "
+            f"{'; '.join(sorted(set(batch.names)))}; the weights of before are kept in "
+            f"{checkpoints.path}",
+            hint="lower recipe.learning_rate, or look at those images",
         )
     history.add(taken.loss)
     return taken.loss
@@ -196,24 +216,19 @@ def _judge(
     if step % recipe.validate_every and step < recipe.steps:
         return None
     seen = look(learner.judged, validation(), recipe)
-    _stop_if_lost(seen.lost, step, checkpoints)
+    _stop_if_lost(seen, step, checkpoints)
     history.judge(step, learning_rate(recipe, step - 1), seen.scores, learner.judged)
     return seen
 
 
-def _stop_if_lost(lost: tuple[str, ...], step: int, checkpoints: Checkpoints) -> None:
-    if lost:
+def _stop_if_lost(seen: Look, step: int, checkpoints: Checkpoints) -> None:
+    if seen.lost:
+        kept = f"; an earlier state is kept in {checkpoints.path}"
         raise TrainingError(
-            f"training ran away by step {step}: the loss of validation image {lost[0]} is not "
-            "finite",
-            hint=f"lower recipe.learning_rate, or look at that image; {_kept(checkpoints)}",
+            f"training ran away by step {step}: the loss of validation image {seen.lost[0]} is "
+            f"not finite{kept if checkpoints.path.exists() else ''}",
+            hint="lower recipe.learning_rate, or look at that image",
         )
-
-
-def _kept(checkpoints: Checkpoints) -> str:
-    if checkpoints.path.exists():
-        return f"the last good weights are in {checkpoints.path}"
-    return "there was no checkpoint yet, see recipe.checkpoint_every"
 
 
 def _progress(
