@@ -25,37 +25,19 @@ _log = logging.getLogger(__name__)
 API_ERRORS = (PrefectException, httpx.HTTPError, OSError, RuntimeError)
 
 
-class Progress:
+class Artifacts:
     """The artifacts of one run; the first trouble with the API is told, then it is left alone.
 
     Parameters
     ----------
-    plate : str
-        Name of the plate, part of the artifacts' keys.
+    name : str
+        Of the plate or network, part of the artifacts' keys.
     """
 
-    def __init__(self, plate: str) -> None:
-        self._key = artifact_key(plate)
-        self._artifact: UUID | None = None
+    def __init__(self, name: str) -> None:
+        self._key = artifact_key(name)
         self._one_at_a_time = threading.Lock()
         self._silent = False
-
-    def start(self) -> None:
-        """Show a bar at zero."""
-        key = f"{self._key}-progress"
-        self._artifact = self._call(create_progress_artifact, 0.0, key, "wells analysed")
-
-    def move(self, outcome: WellOutcome, through: int, wells: int) -> None:
-        """Move the bar after a well."""
-        share = 100 * through / max(wells, 1)
-        text = f"{through} of {wells} wells; the last was {outcome.line}"
-        if self._artifact is not None:
-            self._call(update_progress_artifact, self._artifact, share, text)
-
-    def finish(self, report: Report) -> None:
-        """Show a row per well."""
-        text = f"{len(report.done)} of {len(report.outcomes)} wells done in {report.seconds:.0f} s"
-        self._call(create_table_artifact, table_rows(report.outcomes), f"{self._key}-wells", text)
 
     def warn(self, error: BaseException) -> None:
         """Say once that the run goes on without the API."""
@@ -73,6 +55,31 @@ class Progress:
                 self.warn(error)
                 return None
             return answer
+
+
+class Progress(Artifacts):
+    """How far the analysis of a plate is."""
+
+    def __init__(self, plate: str) -> None:
+        super().__init__(plate)
+        self._artifact: UUID | None = None
+
+    def start(self) -> None:
+        """Show a bar at zero."""
+        key = f"{self._key}-progress"
+        self._artifact = self._call(create_progress_artifact, 0.0, key, "wells analysed")
+
+    def move(self, outcome: WellOutcome, through: int, wells: int) -> None:
+        """Move the bar after a well."""
+        share = 100 * through / max(wells, 1)
+        text = f"{through} of {wells} wells; the last was {outcome.line}"
+        if self._artifact is not None:
+            self._call(update_progress_artifact, self._artifact, share, text)
+
+    def finish(self, report: Report) -> None:
+        """Show a row per well."""
+        text = f"{len(report.done)} of {len(report.outcomes)} wells done in {report.seconds:.0f} s"
+        self._call(create_table_artifact, table_rows(report.outcomes), f"{self._key}-wells", text)
 
 
 def artifact_key(plate: str) -> str:

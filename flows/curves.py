@@ -1,0 +1,112 @@
+"""A training -> Prefect's progress and markdown artifacts: how far, the curves, the examples."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
+
+from flows.progress import Artifacts
+from hcs.report.training import to_jpeg
+from hcs.run.diary import CURVES, EXAMPLES, duration
+from hcs.run.train import TrainingReport, training_folder
+
+if TYPE_CHECKING:
+    from hcs.isl.train import Progress
+
+# the bar moves at most so often
+_BAR_S = 2.0
+# pictures stay in the server's database and in its events: rarer, the longer the training is
+_PICTURES_S, _PICTURES_SHARE = 30.0, 0.05
+
+
+class Curves(Artifacts):
+    """The artifacts of one training.
+
+    Parameters
+    ----------
+    name : str
+        Of the network.
+    output : Path
+        Its weights file; the pictures lie beside it.
+    """
+
+    def __init__(
+        self, name: str, output: Path, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(name)
+        self._folder = training_folder(output)
+        self._clock = clock
+        self._bar: UUID | None = None
+        self._page: UUID | None = None
+        self._bar_due = self._page_due = -1.0
+
+    def start(self) -> None:
+        """Show a bar at zero."""
+        key = f"{self._key}-progress"
+        self._bar = self._call(create_progress_artifact, 0.0, key, "training")
+
+    def move(self, progress: Progress) -> None:
+        """Move the bar after a step, and show new pictures, neither too often."""
+        now = self._clock()
+        text = f"step {progress.step} of {progress.steps}, {duration(progress.seconds_left)} left"
+        if now >= self._bar_due:
+            self._move_bar(100 * progress.step / progress.steps, text)
+            self._bar_due = self._clock() + _BAR_S
+        if progress.validation is not None and now >= self._page_due:
+            self._show(text)
+            wait = max(_PICTURES_S, _PICTURES_SHARE * progress.seconds)
+            self._page_due = self._clock() + wait
+
+    def finish(self, report: TrainingReport) -> None:
+        """Show the last pictures and the scores."""
+        scores = ", ".join(f"{name} {score:.3f}" for name, score in report.scores.items())
+        text = f"{report.path.name} {report.state}; {scores or 'no scores'}"
+        self._move_bar(100.0, text)
+        self._show(text)
+
+    def _move_bar(self, share: float, text: str) -> None:
+        if self._bar is not None:
+            self._call(update_progress_artifact, self._bar, share, text)
+
+    def _show(self, text: str) -> None:
+        page = markdown_page(self._folder, text)
+        if self._page is not None:
+            self._call(_replace, self._page, page, text)
+        else:
+            key = f"{self._key}-training"
+            self._page = self._call(create_markdown_artifact, page, key, text)
+
+
+def markdown_page(folder: Path, text: str) -> str:
+    """Return the pictures of a training as markdown that holds them.
+
+    An image artifact would do with a URL only, and Prefect's page prints that below the picture.
+    """
+    parts = [text]
+    if (curves := folder / CURVES).exists():
+        parts.append(_embedded("loss and scores", "png", curves.read_bytes()))
+    if (examples := folder / EXAMPLES).exists():
+        parts.append(_embedded("examples", "jpeg", to_jpeg(examples.read_bytes())))
+    return "\n\n".join(parts)
+
+
+def _embedded(name: str, kind: str, content: bytes) -> str:
+    return f"![{name}](data:image/{kind};base64,{b64encode(content).decode()})"
+
+
+def _replace(artifact: UUID, page: str, text: str) -> UUID:
+    with get_client(sync_client=True) as client:
+        client.update_artifact(artifact, ArtifactUpdate(data=page, description=text))
+    return artifact

@@ -1,0 +1,97 @@
+"""The training of one network as a Prefect flow: a bar with the time that is left, its pictures.
+
+The flow only shows what `hcs.run.train` does; a checkpoint on disk says how far it is. Runs from
+Python, from ``hcs train``, and as a deployment::
+
+    from flows.train import train_network
+
+    train_network.serve(name="train")  # parameters: settings, output, device
+
+Annotations are real here, not postponed: Prefect sends a served flow to a new process, where it
+reads them without the names of this module.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import State, flow
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.curves import Curves
+from flows.progress import API_ERRORS, Artifacts
+from flows.trainee import Trainee, current_trainee
+from flows.watcher import watching
+from hcs.errors import HcsError
+from hcs.run.train import OnProgress, TrainingReport, train_model
+from hcs.run.training import TrainingSettings
+
+
+def run_training(
+    settings: TrainingSettings,
+    output: Path,
+    device: Literal["cpu", "gpu"] = "cpu",
+    on_progress: OnProgress | None = None,
+) -> TrainingReport:
+    """Train a network under Prefect, and return the report even where Prefect fails.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+    output : Path
+    device : {"cpu", "gpu"}
+    on_progress : callable or None
+        As in `hcs.run.train.train_model`.
+
+    Raises
+    ------
+    HcsError
+        As `hcs.run.train.train_model` does.
+    """
+    trainee = Trainee(on_progress=on_progress)
+    try:
+        with watching(trainee):
+            train_network(settings, str(output), device, return_state=True)
+    except API_ERRORS as error:
+        Artifacts("").warn(error)
+    if trainee.error:
+        raise trainee.error
+    # the API was gone before the flow could begin, or ended it on the way
+    return trainee.trained or train_model(settings, output, device=device, on_progress=on_progress)
+
+
+def _run_name() -> str:
+    return Path(str(flow_run.parameters.get("output", "network"))).name
+
+
+@flow(name="train", flow_run_name=_run_name, retries=0)
+def train_network(
+    settings: TrainingSettings, output: str, device: Literal["cpu", "gpu"] = "cpu"
+) -> State[Any]:
+    """Train one network.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+        Those of ``hcs train --explain``; paths are those of the machine that trains.
+    output : str
+        The weights file to write.
+    device : {"cpu", "gpu"}
+    """
+    trainee = current_trainee()
+    curves = Curves(settings.name, Path(output))
+    curves.start()
+
+    def on_progress(progress: Any) -> None:  # noqa: ANN401 - its type would load torch
+        curves.move(progress)
+        if trainee.on_progress:
+            trainee.on_progress(progress)
+
+    try:
+        report = train_model(settings, Path(output), device=device, on_progress=on_progress)
+    except HcsError as error:
+        trainee.error = error
+        return Failed(message=str(error))
+    trainee.trained = report
+    curves.finish(report)
+    return Completed(message=f"{report.path.name} {report.state}")
