@@ -6,14 +6,17 @@ own client repeats for minutes when there is no network, so it is asked once whe
 
 from __future__ import annotations
 
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import huggingface_hub
 import safetensors.torch
 import segmentation_models_pytorch as smp
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -21,6 +24,8 @@ from hcs.errors import WeightsError
 from hcs.isl.untrusted import read_header
 
 _FILE = "model.safetensors"
+# the last are of the library that the client talks through, which changed between its versions
+_FAILURES: tuple[type[BaseException], ...] = (OSError, HTTPException, *HfHubHTTPError.__bases__)
 # how long the hub may take to say that it is there
 _ANSWER_S = 5.0
 
@@ -78,7 +83,7 @@ def _imagenet(name: str) -> Path:
     repository, revision = place["repo_id"], place["revision"]
     try:
         return _download(repository, revision)
-    except OSError as error:
+    except _FAILURES as error:
         raise WeightsError(
             f"no ImageNet weights of {name}: {_FILE} of {repository} is not on this machine, and "
             f"the hub cannot be reached ({type(error).__name__})",
@@ -101,6 +106,6 @@ def _download(repository: str, revision: str) -> Path:
 
 
 def _ask(url: str) -> None:
-    """Return if a server answers; OSError if it does not, soon."""
-    with urlopen(Request(url, method="HEAD"), timeout=_ANSWER_S):
+    """Return if a server answers, whatever; OSError if none does, soon."""
+    with suppress(HTTPError), urlopen(Request(url, method="HEAD"), timeout=_ANSWER_S):
         pass
