@@ -29,6 +29,8 @@ _SETTING = {
     "well": "wells",
     "channel": "channel",
     "method": "methods",
+    "weights": "isl.weights",
+    "device": "run.device",
     "pixel_size_um": "calibration.pixel_size_um",
     "interval_s": "calibration.interval_s",
     "workers": "run.workers",
@@ -48,7 +50,15 @@ _Set = Annotated[
 _Wells = Annotated[list[str] | None, typer.Option("--well", help="as in B/03; again for more")]
 _Channel = Annotated[str | None, typer.Option(help="label-free channel")]
 _Methods = Annotated[
-    list[str] | None, typer.Option("--method", help="ssl or an installed segmenter; again for more")
+    list[str] | None,
+    typer.Option("--method", help="ssl, isl or an installed segmenter; again for more"),
+]
+_Weights = Annotated[
+    list[str] | None,
+    typer.Option("--weights", help="trained network; adds isl to the methods; again for more"),
+]
+_Device = Annotated[
+    Literal["cpu", "gpu", "any"] | None, typer.Option(help="where networks run; cpu if not given")
 ]
 _PixelSize = Annotated[float | None, typer.Option(help="where the plate does not tell it")]
 _Interval = Annotated[float | None, typer.Option(help="where the plate does not tell it")]
@@ -74,8 +84,10 @@ def run_command(
     well: _Wells = None,
     channel: _Channel = None,
     method: _Methods = None,
+    weights: _Weights = None,
     pixel_size_um: _PixelSize = None,
     interval_s: _Interval = None,
+    device: _Device = None,
     workers: _Workers = None,
     memory: _Memory = None,
     dask: _Dask = None,
@@ -100,8 +112,10 @@ def run_command(
         well=well,
         channel=channel,
         method=method,
+        weights=weights,
         pixel_size_um=pixel_size_um,
         interval_s=interval_s,
+        device=device,
         workers=workers,
         memory=memory,
         dask=dask,
@@ -125,15 +139,17 @@ def plan_command(
     well: _Wells = None,
     channel: _Channel = None,
     method: _Methods = None,
+    weights: _Weights = None,
     pixel_size_um: _PixelSize = None,
     interval_s: _Interval = None,
+    device: _Device = None,
     workers: _Workers = None,
     memory: _Memory = None,
     json: JsonOption = False,
 ) -> None:
     """Say what a run would do and why, what it would read and write, and whether it fits."""
     from hcs.run.cluster import worker_memory
-    from hcs.run.plan import check_fit
+    from hcs.run.plan import check_fit, with_batch_that_fits
 
     wanted = _load(
         settings,
@@ -141,20 +157,24 @@ def plan_command(
         well=well,
         channel=channel,
         method=method,
+        weights=weights,
         pixel_size_um=pixel_size_um,
         interval_s=interval_s,
+        device=device,
         workers=workers,
         memory=memory,
     )
     plan = _plan(plate, wanted)
+    worker_bytes = worker_memory(plan.run)
+    plan = with_batch_that_fits(plan, worker_bytes)
     rows = _plan_rows(plan)
     if json:
         print_json(_plan_to_json(plan, rows))
     else:
-        print_rows(rows, f"{plate}: channel {plan.channel!r}")
+        print_rows(rows, f"{plate}: channel {plan.channel!r}" if plan.channel else plate)
         print(_in_all(plan))
         _print_warnings(plan.warnings)
-    check_fit(plan, worker_memory(plan.settings.run))
+    check_fit(plan, worker_bytes)
 
 
 def why_command(
@@ -165,6 +185,7 @@ def why_command(
     set_: _Set = None,
     channel: _Channel = None,
     method: _Methods = None,
+    weights: _Weights = None,
     pixel_size_um: _PixelSize = None,
     interval_s: _Interval = None,
     json: JsonOption = False,
@@ -176,6 +197,7 @@ def why_command(
         well=[well],
         channel=channel,
         method=method,
+        weights=weights,
         pixel_size_um=pixel_size_um,
         interval_s=interval_s,
     )
@@ -208,7 +230,11 @@ def _load(path: Path | None, overrides: Sequence[str] | None, **flags: object) -
 
     given = {_SETTING[flag]: value for flag, value in flags.items() if value not in (None, [])}
     written = [f"{key}={yaml.safe_dump(v, default_flow_style=True)}" for key, v in given.items()]
-    return load_settings(path, [*(overrides or ()), *written])
+    changes = [*(overrides or ()), *written]
+    wanted = load_settings(path, changes)
+    if "isl.weights" in given and "isl" not in wanted.methods:
+        return load_settings(path, [*changes, f"methods=[{', '.join((*wanted.methods, 'isl'))}]"])
+    return wanted
 
 
 def _plan(plate: str, settings: Settings) -> Plan:

@@ -15,7 +15,7 @@ from itertools import chain, count, groupby
 from threading import Event
 from typing import Any, Protocol
 
-from hcs.errors import HcsError, LockedError, WriteError
+from hcs.errors import HcsError, LockedError, WorkerError, WriteError
 from hcs.plate.commit import sweep
 from hcs.plate.lock import acquire
 from hcs.plate.open import Plate, open_plate
@@ -24,9 +24,20 @@ from hcs.run.attempts import Attempts
 from hcs.run.cluster import Call, Cluster, open_cluster, worker_memory
 from hcs.run.finish import finish
 from hcs.run.outcome import Report, WellOutcome, combine, failure_of
-from hcs.run.plan import Plan, WellPlan, check_fit, make_plan, plate_statistics, with_pool
+from hcs.run.plan import (
+    Plan,
+    WellPlan,
+    check_fit,
+    make_plan,
+    placed_on_gpus,
+    placed_on_processors,
+    plate_statistics,
+    with_batch_that_fits,
+    with_pool,
+)
 from hcs.run.pool import current_pool, make_pool
-from hcs.run.steps import steps_of
+from hcs.run.stains import prepare_stains
+from hcs.run.steps import GPU
 from hcs.run.well import Compute, WellJob, analyse_well
 from hcs.settings import Settings
 
@@ -85,11 +96,12 @@ def analyse(
     plate = open_plate(url, **settings.calibration.model_dump())
     with acquire(plate.companion) as lock:
         sweep(plate)
-        plan = make_plan(plate, settings)
-        check_fit(plan, worker_memory(settings.run))
+        plan = _fitted(make_plan(plate, settings))
+        prepare_stains(plate, plan.steps)
         outcomes = {well.well: _unvisited(well) for well in plan.wells}
         if any(well.todo for well in plan.wells):
-            with open_cluster(settings.run) as cluster:
+            with open_cluster(plan.run) as cluster:
+                plan = _placed(plan, cluster)
                 attempts = Attempts(plate.companion, lock.token, settings.run.attempts)
                 visits = _Visits(plan, cluster, attempts, outcomes, on_outcome or _ignore)
                 plan = _visit_wells(plate, visits, each or in_threads)
@@ -100,6 +112,36 @@ def analyse(
     told = chain(plan.warnings, *(outcome.warnings for outcome in report.outcomes))
     warnings = tuple(dict.fromkeys(told))
     return replace(report, warnings=warnings, seconds=time.monotonic() - begun)
+
+
+def _fitted(plan: Plan) -> Plan:
+    """Return a plan that fits the workers' memory, if it can."""
+    memory = worker_memory(plan.run)
+    plan = with_batch_that_fits(plan, memory)
+    check_fit(plan, memory)
+    return plan
+
+
+def _placed(plan: Plan, cluster: Cluster) -> Plan:
+    """Return a plan whose networks run where the settings want them.
+
+    Raises
+    ------
+    WorkerError
+        If they want GPUs and no worker offers one.
+    """
+    device = plan.run.device
+    if device == "cpu":
+        return plan
+    if cluster.offers(GPU):
+        return placed_on_gpus(plan)
+    if device == "gpu":
+        raise WorkerError(
+            "run.device is gpu, and no worker offers a GPU",
+            hint="start workers with --resources GPU=1, look at nvidia-smi where they run, or say "
+            "--device any",
+        )
+    return _fitted(placed_on_processors(plan))
 
 
 def _finished(plate: Plate, plan: Plan, report: Report, token: int) -> Report:
@@ -173,7 +215,7 @@ class _Visits:
             return
         todo = {status.step.name for status in well.todo}
         source = self.plan.source(self.attempts.token)
-        placed = groupby(steps_of(self.plan.settings), key=lambda step: dict(step.resources))
+        placed = groupby(well.wanted.steps, key=lambda step: dict(step.resources))
         for index, (resources, group) in enumerate(placed):
             steps = tuple(step.name for step in group)
             if not todo.intersection(steps):

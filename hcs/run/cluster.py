@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from hcs.errors import HcsError, WorkerError
 from hcs.run.attempts import Attempts
+from hcs.run.steps import GPU
 from hcs.settings import RunSettings
 
 _log = logging.getLogger(__name__)
@@ -97,6 +98,10 @@ class Cluster:
     def n_workers(self) -> int:
         """How many calls run at the same time."""
         return self._workers.count
+
+    def offers(self, resources: Mapping[str, float]) -> bool:
+        """Say whether any worker has these resources."""
+        return self._workers.offers(resources)
 
     def run(self, call: Call, attempts: Attempts) -> Any:  # noqa: ANN401 - whatever the call returns
         """Run a call to its end, in this thread, and return its result.
@@ -187,11 +192,20 @@ def start_call(call: Call, attempts: Attempts) -> Any:  # noqa: ANN401 - whateve
 
 
 class ThreadWorkers:
-    """Threads of this process: for laptops, and to follow a run with a debugger."""
+    """Threads of this process: for laptops, and to follow a run with a debugger.
 
-    def __init__(self, count: int) -> None:
+    Parameters
+    ----------
+    count : int
+    resources : mapping of str to float
+        What one more thread offers, for calls that ask for it and for nothing else.
+    """
+
+    def __init__(self, count: int, resources: Mapping[str, float] | None = None) -> None:
         self._count = count
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="well")
+        self._resources = dict(resources or {})
+        self._asked_for = ThreadPoolExecutor(1, thread_name_prefix="gpu")
 
     @property
     def count(self) -> int:
@@ -200,18 +214,20 @@ class ThreadWorkers:
 
     def submit(self, call: Call, attempts: Attempts) -> Future:
         """Start the call in some thread."""
-        return self._pool.submit(start_call, call, attempts)
+        pool = self._asked_for if call.resources else self._pool
+        return pool.submit(start_call, call, attempts)
 
     def stop(self, future: Future) -> None:
         """Leave the thread alone: Python cannot stop one. It holds its place until it ends."""
 
     def offers(self, resources: Mapping[str, float]) -> bool:
-        """Say yes only where nothing is asked for."""
-        return not resources
+        """Say whether the thread for it has what a call asks for."""
+        return _has(self._resources, resources)
 
     def close(self) -> None:
         """Drop what has not begun."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._asked_for):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class DaskWorkers:
@@ -250,10 +266,7 @@ class DaskWorkers:
         """Say whether any worker has what a call asks for; a call that none can take would hang."""
         if not resources:
             return True
-        return any(
-            all(worker["resources"].get(name, 0) >= need for name, need in resources.items())
-            for worker in self._described()
-        )
+        return any(_has(worker["resources"], resources) for worker in self._described())
 
     def close(self) -> None:
         """Disconnect."""
@@ -261,6 +274,10 @@ class DaskWorkers:
 
     def _described(self) -> list[dict[str, Any]]:
         return list(self._client.scheduler_info(n_workers=-1)["workers"].values())
+
+
+def _has(offered: Mapping[str, float], asked: Mapping[str, float]) -> bool:
+    return all(offered.get(name, 0) >= need for name, need in asked.items())
 
 
 @contextmanager
@@ -288,13 +305,13 @@ def worker_memory(settings: RunSettings) -> int | None:
 
     if settings.dask not in ("local", "none"):
         return None
-    share: int = MEMORY_LIMIT // settings.n_workers
+    share: int = MEMORY_LIMIT // (settings.n_workers + _gpus_here(settings))
     return parse_bytes(settings.memory_per_worker) if settings.memory_per_worker else share
 
 
 @contextmanager
 def _threads(settings: RunSettings) -> Iterator[Workers]:
-    yield ThreadWorkers(settings.n_workers)
+    yield ThreadWorkers(settings.n_workers, GPU if _gpus_here(settings) else None)
 
 
 @contextmanager
@@ -318,12 +335,35 @@ def _local_processes(settings: RunSettings) -> Iterator[Workers]:
             dashboard_address=f"127.0.0.1:{settings.dashboard or 0}",
             worker_dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": settings.dashboard is not None},
-            memory_limit=settings.memory_per_worker or "auto",
+            memory_limit=settings.memory_per_worker or worker_memory(settings),
             silence_logs=logging.ERROR,
         ) as processes,
         Client(processes, set_as_default=False) as client,
     ):
+        _add_gpu_workers(processes, client, _gpus_here(settings))
         yield DaskWorkers(client)
+
+
+def _add_gpu_workers(processes: Any, client: Any, count: int) -> None:  # noqa: ANN401 - untyped
+    """Start one more worker process per GPU, which sees no other."""
+    for gpu in range(count):
+        ((_, spec),) = processes.new_worker_spec().items()
+        seen = {"env": {"CUDA_VISIBLE_DEVICES": str(gpu)}, "resources": dict(GPU)}
+        options = {**spec["options"], **seen}
+        processes.worker_spec[f"gpu-{gpu}"] = {**spec, "options": options}
+    if count:
+        n_workers = len(processes.worker_spec)
+        processes.scale(n_workers)
+        client.wait_for_workers(n_workers, timeout=_WORKERS_WITHIN_S)
+
+
+def _gpus_here(settings: RunSettings) -> int:
+    if settings.device == "cpu":
+        return 0
+    # loads torch
+    from hcs.isl.device import count_gpus
+
+    return count_gpus()
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from hcs.run.frames import frames_from_json
 from hcs.run.outcome import Report
 from hcs.run.plan import Plan, WellPlan, describe_well
 from hcs.run.provenance import versions, write_crate
-from hcs.run.steps import label_images_of, record_of, steps_of
+from hcs.run.stains import fill_in_stains, stain_models, withdraw_stains
+from hcs.run.steps import label_images_of, record_of
 from hcs.tables.schema import QUARANTINE, WELL_FRAMES
 from hcs.tables.wells import (
     FieldRecord,
@@ -58,11 +59,19 @@ class _Standing:
         there) or pending.
     measured : mapping of str to Marker
         By label image: what is measured and still stands.
+    stained : mapping of str to Marker
+        By step: the stains that are predicted and still stand.
     """
 
     well: WellPlan
     state: str
     measured: Mapping[str, Marker]
+    stained: Mapping[str, Marker]
+
+    @property
+    def fingerprints(self) -> dict[str, JSON]:
+        """Of all that stands."""
+        return {key: one.fingerprint for key, one in {**self.measured, **self.stained}.items()}
 
 
 def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, ...]:
@@ -78,7 +87,7 @@ def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, .
     token : int
         Of the run's lock.
     """
-    label_images = label_images_of(plan.settings)
+    label_images = label_images_of(plan.steps)
     failed = {outcome.well for outcome in report.failed}
     selected = {well.well: well for well in plan.wells}
     standings = []
@@ -87,7 +96,7 @@ def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, .
         if path in failed:
             _withdraw(plate, well, plan, token)
         standing = _stand(plate, well, plan, "failed" if path in failed else "")
-        _fill_in(plate, standing, label_images)
+        _fill_in(plate, standing, plan)
         standings.append(standing)
     _write_tables(plate, plan, standings, _failed(plate, plan, report), token)
     done = set(report.done)
@@ -95,16 +104,19 @@ def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, .
     keys = [f"{path}/labels/{name}" for path in shown for name in label_images]
     keys += [f"{path}/tables/{name}_objects" for path in shown for name in label_images]
     keys += [f"tables/{name}" for name in TABLES]
-    return tuple(f"{plate.storage.url}/{key}" for key in keys)
+    stains = stain_models(plan.steps) if done else ()
+    sisters = [plate.sister(model.card.step).storage.url for model in stains]
+    return (*(f"{plate.storage.url}/{key}" for key in keys), *sisters)
 
 
 def _stand(plate: Plate, well: WellPlan, plan: Plan, state: str) -> _Standing:
-    steps = [step for step in steps_of(plan.settings) if step.kind == "measure"]
-    markers = {step.label_image: read_marker(plate, well.well, step.name) for step in steps}
-    measured = {name: marker for name, marker in markers.items() if marker}
+    steps = [step for step in plan.steps if step.kind in ("measure", "stain")]
+    markers = [(step, read_marker(plate, well.well, step.name)) for step in steps]
     if not state:
-        state = "done" if well.wanted else "earlier" if len(measured) == len(steps) else "pending"
-    return _Standing(well, state, measured)
+        state = "done" if well.wanted else "earlier" if all(m for _, m in markers) else "pending"
+    measured = {s.label_image: m for s, m in markers if m and s.kind == "measure"}
+    stained = {s.name: m for s, m in markers if m and s.kind == "stain"}
+    return _Standing(well, state, measured, stained)
 
 
 def _withdraw(plate: Plate, well: WellPlan, plan: Plan, token: int) -> None:
@@ -114,16 +126,21 @@ def _withdraw(plate: Plate, well: WellPlan, plan: Plan, token: int) -> None:
         remove_marker(plate, well.well, step.name, token)
     for image in well.images:
         there = plate.label_names(image.path)
-        for name in {step.label_image for step in stale if step.kind != "measure"}:
+        for name in label_images_of([step for step in stale if step.kind != "measure"]):
             if name not in there or not _is_empty(plate, image.path, name, "failed"):
                 write_empty_label_image(plate, image.path, name, "failed")
+    for model in stain_models(stale):
+        withdraw_stains(plate, model, well.images, plan.settings.isl, "failed")
 
 
-def _fill_in(plate: Plate, standing: _Standing, label_images: Sequence[str]) -> None:
+def _fill_in(plate: Plate, standing: _Standing, plan: Plan) -> None:
     """Give each field of a well each label image: viewers expect the same ones everywhere."""
-    for image in standing.well.images:
-        for name in set(label_images) - set(plate.label_names(image.path)):
-            write_empty_label_image(plate, image.path, name, standing.state)
+    images, state = standing.well.images, standing.state
+    for image in images:
+        for name in set(label_images_of(plan.steps)) - set(plate.label_names(image.path)):
+            write_empty_label_image(plate, image.path, name, state)
+    for model in stain_models(plan.steps):
+        fill_in_stains(plate, model, images, plan.settings.isl, state)
     if standing.state != "done" and standing.well.images:
         renew_consolidated(plate, standing.well.well)
 
@@ -171,10 +188,7 @@ def _write_tables(
     parts: dict[str, JSON] = {
         "step": STEP,
         "version": ALGORITHM,
-        "wells": [
-            [str(one.well.well), one.state, {k: m.fingerprint for k, m in one.measured.items()}]
-            for one in standings
-        ],
+        "wells": [[str(one.well.well), one.state, one.fingerprints] for one in standings],
         "quarantine": quarantine(failed).to_json(),
         "condition": None if condition is None else condition.to_json(),
     }
@@ -182,7 +196,7 @@ def _write_tables(
     if done is not None and done.fingerprint == fingerprint(parts):
         return
     remove_marker(plate, None, STEP, token)
-    label_images = label_images_of(plan.settings)
+    label_images = label_images_of(plan.steps)
     frames = _all_frames(plate, standings)
     records = [_record(one) for one in standings]
     tables = {
@@ -195,10 +209,10 @@ def _write_tables(
         made_by: dict[str, JSON] = {
             "step": STEP,
             "fingerprint": fingerprint(parts),
-            "versions": versions(),
+            "versions": versions(plan.steps),
         }
         manifest |= write_table(plate, None, name, table, "generic_table", provenance=made_by)
-    write_crate(plate, plan.settings, label_images, TABLES)
+    write_crate(plate, plan.settings, plan.steps, TABLES)
     renew_consolidated(plate, None)
     marker = Marker(STEP, fingerprint(parts), manifest, {"parts": parts}, token)
     write_marker(plate, None, marker, token)

@@ -12,6 +12,8 @@ from hcs.plate.metadata import FieldImage
 from hcs.run.steps import record_of
 from hcs.tables.fields import field_frames
 
+_BLANK = "blank or missing: the frame has one grey level only"
+
 
 def summarise_frames(objects: pd.DataFrame, image: FieldImage, segmented: Marker) -> pd.DataFrame:
     """Return the sums over the objects of each frame of a field.
@@ -28,7 +30,7 @@ def summarise_frames(objects: pd.DataFrame, image: FieldImage, segmented: Marker
     decisions = _decisions(segmented, image)
     return field_frames(
         objects,
-        qc_reasons=_reasons(decisions, image.n_frames),
+        qc_reasons=_reasons(decisions, _blank(segmented, image), image.n_frames),
         models=[one["source"] for one in decisions] if decisions else None,
         interval_s=image.interval_s,
         field_area_pixel=height * width,
@@ -51,8 +53,9 @@ def frames_to_json(frames: pd.DataFrame) -> dict[str, JSON]:
 
 def frames_from_json(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Return the table of `frames_to_json`."""
-    # measured before frames named their model: nothing is known of it
-    table = pd.DataFrame({"model": None} | dict(columns)).astype({"model": object})
+    # measured before frames told these: nothing is known of them
+    unknown = {"model": None, "uncertainty": None}
+    table = pd.DataFrame(unknown | dict(columns)).astype({"model": object})
     numbers = [name for name in table if name not in ("qc_reason", "model")]
     return table.astype(dict.fromkeys(numbers, "float64")).astype({"time_index": "int64"})
 
@@ -63,17 +66,28 @@ def _decisions(segmented: Marker, image: FieldImage) -> Sequence[Mapping[str, An
     return None if of_fields is None else of_fields[image.path.name]
 
 
-def _reasons(decisions: Sequence[Mapping[str, Any]] | None, n_frames: int) -> list[str]:
+def _blank(segmented: Marker, image: FieldImage) -> Sequence[int]:
+    """Return the frames that a network was not asked about."""
+    of_fields: Any = record_of(segmented).get("blank", {})
+    found: Sequence[int] = of_fields.get(image.path.name, ())
+    return found
+
+
+def _reasons(
+    decisions: Sequence[Mapping[str, Any]] | None, blank: Sequence[int], n_frames: int
+) -> list[str]:
     """Say for each frame why it has no answer; empty where it has one.
 
     A pair that is not separable has one all the same where another pair's model decided.
     """
-    return [""] * n_frames if decisions is None else [_reason(one) for one in decisions]
+    if decisions is None:
+        return [_BLANK if index in blank else "" for index in range(n_frames)]
+    return [_reason(one) for one in decisions]
 
 
 def _reason(decision: Mapping[str, Any]) -> str:
     if decision["blank"]:
-        return "blank or missing: the frame has one grey level only"
+        return _BLANK
     if decision["source"] == "none":
         return "not separable: nothing moves, or there is nothing to see"
     return ""

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 # more would be no small record
 _AT_MOST_LINES = 200
 
 
+# threads that work for the one that listens have a copy of its context (`hcs.run.ahead`)
+_listening: ContextVar[logging.Handler | None] = ContextVar("listening", default=None)
+
+
 class _Listener(logging.Handler):
-    """Keeps what one thread says: others may work on other wells."""
+    """Keeps what one well's threads say: others may work on other wells."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.lines: list[str] = []
-        self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread and len(self.lines) < _AT_MOST_LINES:
+        if _listening.get() is self and len(self.lines) < _AT_MOST_LINES:
             self.lines.append(f"{record.levelname} {record.getMessage()}")
 
 
 @contextmanager
 def listen() -> Iterator[list[str]]:
-    """Collect the lines that this thread logs below ``hcs``.
+    """Collect the lines that this thread, and those that work for it, log below ``hcs``.
 
     Examples
     --------
@@ -37,10 +40,12 @@ def listen() -> Iterator[list[str]]:
     """
     log, listener = logging.getLogger("hcs"), _Listener()
     level = log.level
+    token = _listening.set(listener)
     log.addHandler(listener)
     log.setLevel(min(logging.INFO, log.getEffectiveLevel()))
     try:
         yield listener.lines
     finally:
+        _listening.reset(token)
         log.removeHandler(listener)
         log.setLevel(level)

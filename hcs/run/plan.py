@@ -1,17 +1,13 @@
-"""What is to be done and why, from metadata and markers alone; no pixel is read.
-
-Bytes are those of decoded pixels; on disk they are fewer. Memory is an estimate: what a worker
-needs to be there at all, and so many bytes for each pixel of a frame.
-"""
+"""What is to be done and why, from metadata and markers alone; no pixel is read."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from hcs.errors import HcsError, MissingError, PlateError, WorkerError, WriteError
 from hcs.plate.check import find_problems
@@ -20,29 +16,26 @@ from hcs.plate.metadata import FieldImage
 from hcs.plate.open import Plate
 from hcs.plate.path import WellPath
 from hcs.run.channel import choose_channel
+from hcs.run.models import Model, check_channels, fit
+from hcs.run.needs import WORKER_BYTES, bytes_read, bytes_written, working_bytes
 from hcs.run.outcome import Failure, failure_of
 from hcs.run.pool import current_pool
 from hcs.run.spans import Source
 from hcs.run.steps import (
+    LABEL_FREE,
     STATISTICS,
     Pool,
+    Step,
     StepStatus,
     Wanted,
     check_step,
     check_steps,
+    on_gpus,
     steps_of,
 )
-from hcs.settings import Settings
+from hcs.settings import RunSettings, Settings
 
-# measured, peak of a process: 0.51 GB at 512^2, 0.59 at 1024^2, 1.03 at 2160^2; Dask adds some
-_WORKER_BYTES = 500_000_000
-# float32 temporaries of a pair of frames: flow, features, log-odds, boundary refinement
-_BYTES_PER_PIXEL = 125
 _MEND = "mend it or import the well anew, then run again; the other wells are done without it"
-# label images are mostly runs of one value
-_LABEL_COMPRESSION = 20
-# times that a step reads each frame of the label-free channel; measure reads every channel once
-_PASSES: Mapping[str, int] = {"statistics": 2, "ssl": 1, "segmenter": 1, "measure": 0}
 
 
 @dataclass(frozen=True)
@@ -80,21 +73,15 @@ class WellPlan:
     @property
     def bytes_read(self) -> int:
         """Decoded bytes that the steps to be done read."""
-        return sum(self._bytes_read(status) for status in self.todo)
+        return sum(bytes_read(s.step, i) for s in self.todo for i in self.images)
 
     @property
     def bytes_written(self) -> int:
         """Bytes that the steps to be done write, label images compressed; an estimate."""
-        kinds = [status.step.kind for status in self.todo]
-        labels = kinds.count("ssl") + kinds.count("segmenter")
-        return labels * 4 * sum(map(_pixels, self.images)) // _LABEL_COMPRESSION
-
-    def _bytes_read(self, status: StepStatus) -> int:
-        if status.step.kind == "measure":
-            # every channel, and the label image
-            return sum(_pixels(i) * (len(i.channels) * _itemsize(i) + 4) for i in self.images)
-        passes = _PASSES[status.step.kind]
-        return passes * sum(_pixels(image) * _itemsize(image) for image in self.images)
+        if self.wanted is None:
+            return 0
+        isl = self.wanted.settings.isl
+        return sum(bytes_written(s.step, i, isl) for s in self.todo for i in self.images)
 
 
 @dataclass(frozen=True)
@@ -106,7 +93,8 @@ class Plan:
     url : str
     settings : Settings
     channel : str
-        The label-free one.
+        The label-free one; empty where no step asks for one.
+    steps : tuple of Step
     wells : tuple of WellPlan
         Those selected, in the order of the plate.
     pool : Pool or None
@@ -118,6 +106,7 @@ class Plan:
     url: str
     settings: Settings
     channel: str
+    steps: tuple[Step, ...]
     wells: tuple[WellPlan, ...]
     pool: Pool | None = None
     warnings: tuple[str, ...] = ()
@@ -128,11 +117,17 @@ class Plan:
         return any(status.state == "waiting" for well in self.wells for status in well.statuses)
 
     @property
+    def run(self) -> RunSettings:
+        """How the work is spread; no GPU is looked for where no network is to run."""
+        networks = any(s.step.model for well in self.wells for s in well.todo)
+        return self.settings.run.model_copy(update={} if networks else {"device": "cpu"})
+
+    @property
     def memory_per_worker(self) -> int:
         """Bytes that one worker needs for the largest frame; an estimate."""
         images = [image for well in self.wells for image in well.images]
-        working = (_working_bytes(image, self.settings) for image in images)
-        return _WORKER_BYTES + max(working, default=0)
+        working = (working_bytes(image, self.steps, self.settings) for image in images)
+        return WORKER_BYTES + max(working, default=0)
 
     def source(self, token: int) -> Source:
         """Return where the workers of a run read."""
@@ -146,21 +141,60 @@ def make_plan(plate: Plate, settings: Settings) -> Plan:
     Raises
     ------
     HcsError
-        If a well or the channel is not there, or a method is not known.
+        If a well or a channel is not there, a method is not known, or a network cannot be used.
     """
+    steps = steps_of(settings)
     described = [describe_well(plate, well) for well in select_wells(plate, settings.wells)]
-    labels = _channels(described)
-    channel = choose_channel(labels, settings.channel) if labels else ""
-    checked = find_problems(
-        plate, channel=channel, wells=[well.well for well in described if not well.failure]
-    )
+    channel = _channel(described, settings, steps)
+    readable = [well.well for well in described if not well.failure]
+    checked = find_problems(plate, channel=channel or None, wells=readable)
     described = _with_problems(described, checked.problems)
-    wanted = [_want(plate, well, settings, channel) for well in described]
-    wells = tuple(_look(plate, well, None) for well in wanted)
-    plan = Plan(plate.storage.url, settings, channel, wells, warnings=checked.warnings)
+    plan = Plan(plate.storage.url, settings, channel, steps, (), warnings=checked.warnings)
+    wanted = [_want(plate, well, plan) for well in described]
+    plan = replace(plan, wells=tuple(_look(plate, well, None) for well in wanted))
     if not plan.waits_for_pool:
         return plan
     return with_pool(plate, plan, current_pool(plate, plate_statistics(plate, plan)))
+
+
+def with_batch_that_fits(plan: Plan, worker_bytes: int | None) -> Plan:
+    """Return a plan whose networks compute as many frames together as a worker has room for.
+
+    How many they are never changes a result by more than rounding.
+
+    Parameters
+    ----------
+    plan : Plan
+    worker_bytes : int or None
+        Memory limit of a worker; None where it is not known.
+    """
+    while worker_bytes is not None and plan.memory_per_worker > worker_bytes:
+        batch = plan.settings.isl.batch // 2
+        if not batch or not any(step.model for step in plan.steps):
+            break
+        isl = plan.settings.isl.model_copy(update={"batch": batch})
+        plan = _changed(plan, settings=plan.settings.model_copy(update={"isl": isl}))
+    return plan
+
+
+def placed_on_gpus(plan: Plan) -> Plan:
+    """Return a plan whose networks run on workers that offer a GPU."""
+    return _changed(plan, steps=on_gpus(plan.steps))
+
+
+def placed_on_processors(plan: Plan) -> Plan:
+    """Return a plan whose networks run on any worker, since none offers a GPU."""
+    run = plan.settings.run.model_copy(update={"device": "cpu"})
+    return _changed(plan, settings=plan.settings.model_copy(update={"run": run}))
+
+
+def _changed(plan: Plan, **changes: Any) -> Plan:  # noqa: ANN401 - settings or steps
+    """Return a plan of other settings or steps that lead to the same results."""
+    wells = tuple(
+        replace(well, wanted=replace(well.wanted, **changes)) if well.wanted else well
+        for well in plan.wells
+    )
+    return replace(plan, wells=wells, **changes)
 
 
 def check_fit(plan: Plan, worker_bytes: int | None) -> None:
@@ -184,7 +218,8 @@ def check_fit(plan: Plan, worker_bytes: int | None) -> None:
         raise WorkerError(
             f"a worker needs about {need / 1e9:.1f} GB for frames of this size and may have "
             f"{worker_bytes / 1e9:.1f} GB",
-            hint="start fewer workers (--workers) or allow them more (--memory)",
+            hint="start fewer workers (--workers) or allow them more (--memory)"
+            + ("; or lower isl.tile_px" if any(step.model for step in plan.steps) else ""),
         )
     if "://" not in plan.url:
         free = shutil.disk_usage(Path(plan.url)).free
@@ -223,13 +258,11 @@ def plate_statistics(plate: Plate, plan: Plan) -> dict[WellPath, Marker]:
     Wells that are not selected count if they have statistics already.
     """
     selected = {well.well: well for well in plan.wells}
-    step = next(step for step in steps_of(plan.settings) if step.name == STATISTICS)
+    step = next(step for step in plan.steps if step.name == STATISTICS)
     found: dict[WellPath, Marker] = {}
     for path in plate.layout.wells:
-        known = selected.get(path) or _want(
-            plate, describe_well(plate, path), plan.settings, plan.channel
-        )
-        status = check_step(plate, known.wanted, step, None) if known.wanted else None
+        known = selected.get(path) or _want(plate, describe_well(plate, path), plan)
+        status = check_step(plate, known.wanted, step, {}) if known.wanted else None
         if status and status.state == "done" and status.marker:
             found[path] = status.marker
     return found
@@ -269,17 +302,17 @@ def _with_problems(
     return [replace(well, failure=well.failure or failures.get(well.well)) for well in wells]
 
 
-def _want(plate: Plate, well: WellPlan, settings: Settings, channel: str) -> WellPlan:
+def _want(plate: Plate, well: WellPlan, plan: Plan) -> WellPlan:
     """Say what is wanted of a well, and what its results depend on."""
     if well.failure:
         return well
     try:
-        index = {image.channel_index(channel) for image in well.images}
-        root: dict[str, JSON] = {
-            "input": input_fingerprint(plate, well.well),
-            "channel_index": sorted(index),
-            "plane": settings.plane,
-        }
+        root: dict[str, JSON] = {"input": input_fingerprint(plate, well.well)}
+        if plan.channel:
+            index = {image.channel_index(plan.channel) for image in well.images}
+            root |= {"channel_index": sorted(index), "plane": plan.settings.plane}
+        models = [step.model for step in plan.steps if step.model]
+        fits = {model.card.step: _fits(model, well, plan.settings) for model in models}
     except HcsError as error:
         return replace(well, failure=failure_of(error))
     names: dict[str, JSON] = {
@@ -290,27 +323,20 @@ def _want(plate: Plate, well: WellPlan, settings: Settings, channel: str) -> Wel
         }
         for image in well.images
     }
-    wanted = Wanted(well.well, settings, root, {"fields": names})
+    wanted = Wanted(well.well, plan.settings, plan.steps, root, {"fields": names}, fits)
     return replace(well, wanted=wanted)
 
 
-def _channels(wells: Sequence[WellPlan]) -> list[str]:
-    images = [image for well in wells for image in well.images]
-    return [channel.label for channel in images[0].channels] if images else []
+def _fits(model: Model, well: WellPlan, settings: Settings) -> JSON:
+    return {image.path.name: fit(model, image, settings.isl) for image in well.images}
 
 
-def _working_bytes(image: FieldImage, settings: Settings) -> int:
-    frame = image.frame_shape[0] * image.frame_shape[1]
-    plugin = any(step.kind == "segmenter" for step in steps_of(settings))
-    # a segmenter gets all frames of a field at once, and returns as many label images
-    field = frame * image.n_frames * (_itemsize(image) + 4 + 8) if plugin else 0
-    return frame * _BYTES_PER_PIXEL + field
-
-
-def _pixels(image: FieldImage) -> int:
-    """Pixels of one channel in all frames."""
-    return image.n_frames * image.frame_shape[0] * image.frame_shape[1]
-
-
-def _itemsize(image: FieldImage) -> int:
-    return np.dtype(image.dtype).itemsize
+def _channel(wells: Sequence[WellPlan], settings: Settings, steps: Sequence[Step]) -> str:
+    """Return the label-free channel, if a step asks for one; refuse what networks cannot use."""
+    image = next(chain.from_iterable(well.images for well in wells), None)
+    if image is None:
+        return ""
+    labels = [channel.label for channel in image.channels]
+    check_channels([step.model for step in steps if step.model], labels, settings.isl.channels)
+    asks = any(step.kind in LABEL_FREE for step in steps)
+    return choose_channel(labels, settings.channel) if asks else ""

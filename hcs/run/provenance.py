@@ -9,11 +9,14 @@ from importlib.metadata import version
 
 from hcs.plate.commit import JSON
 from hcs.plate.open import Plate
-from hcs.run.steps import StepStatus
+from hcs.run.models import Model
+from hcs.run.steps import Step, StepStatus, label_images_of
 from hcs.settings import Settings
 
 CRATE = "ro-crate-metadata.json"
 _PACKAGES = ("hcs", "numpy", "scipy", "opencv-python-headless", "scikit-image", "laptrack", "zarr")
+# of steps with networks
+_OF_NETWORKS = ("torch", "segmentation-models-pytorch")
 
 
 def provenance_of(status: StepStatus) -> dict[str, JSON]:
@@ -22,34 +25,41 @@ def provenance_of(status: StepStatus) -> dict[str, JSON]:
         "step": status.step.name,
         "fingerprint": status.fingerprint,
         "depends_on": dict(status.parts),
-        "versions": versions(),
+        "versions": versions([status.step]),
     }
 
 
-@cache
-def versions() -> dict[str, str]:
-    """Return the version of each package that decides a result."""
-    return {name: version(name) for name in _PACKAGES}
+def versions(steps: Sequence[Step] = ()) -> dict[str, str]:
+    """Return the version of each package that decides a result of steps."""
+    return _versions(any(step.model for step in steps)).copy()
 
 
 def write_crate(
-    plate: Plate, settings: Settings, label_images: Sequence[str], tables: Sequence[str]
+    plate: Plate, settings: Settings, steps: Sequence[Step], tables: Sequence[str]
 ) -> None:
     """Describe plate, software and outputs as an RO-Crate in the plate's companion."""
-    crate = _crate(plate.storage.name, settings, label_images, tables)
+    crate = _crate(plate.storage.name, settings, steps, tables)
     content = json.dumps(crate, indent=1, sort_keys=True).encode()
     key = CRATE
     if not plate.companion.exists(key) or plate.companion.read(key) != content:
         plate.companion.write(key, content)
 
 
+@cache
+def _versions(networks: bool) -> dict[str, str]:  # noqa: FBT001 - makes the key
+    packages = (*_PACKAGES, *_OF_NETWORKS) if networks else _PACKAGES
+    return {name: version(name) for name in packages}
+
+
 def _crate(
-    name: str, settings: Settings, label_images: Sequence[str], tables: Sequence[str]
+    name: str, settings: Settings, steps: Sequence[Step], tables: Sequence[str]
 ) -> Mapping[str, JSON]:
     """Return JSON-LD after the RO-Crate specification 1.1 and its process run profile."""
     plate = f"../{name}.zarr/"
-    made = [f"{plate}#labels/{label}" for label in label_images]
+    made = [f"{plate}#labels/{label}" for label in label_images_of(steps)]
     made += [f"{plate}#tables/{table}" for table in tables]
+    stains = [f"../{name}_{step.name}.zarr/" for step in steps if step.kind == "stain"]
+    weights = [_weights(step.model) for step in steps if step.model]
     instrument = "https://pypi.org/project/hcs"
     graph: list[JSON] = [
         {
@@ -62,30 +72,51 @@ def _crate(
             "@id": "./",
             "@type": "Dataset",
             "name": f"hcs analysis of {name}",
-            "hasPart": [{"@id": item} for item in (plate, *made)],
+            "hasPart": [{"@id": item} for item in (plate, *stains, *made)],
             "mentions": {"@id": "#analysis"},
         },
         {"@id": plate, "@type": "Dataset", "name": name, "encodingFormat": "OME-Zarr"},
         *({"@id": item, "@type": "Dataset", "name": item.rpartition("/")[2]} for item in made),
+        *(
+            {"@id": item, "@type": "Dataset", "name": item[3:-6], "encodingFormat": "OME-Zarr"}
+            for item in stains
+        ),
+        *weights,
         {
             "@id": instrument,
             "@type": "SoftwareApplication",
             "name": "hcs",
             "softwareVersion": version("hcs"),
-            "softwareRequirements": [f"{name} {text}" for name, text in versions().items()],
+            "softwareRequirements": [f"{name} {text}" for name, text in versions(steps).items()],
         },
         {
             "@id": "#analysis",
             "@type": "CreateAction",
             "instrument": {"@id": instrument},
-            "object": [{"@id": plate}, {"@id": "#settings"}],
-            "result": [{"@id": item} for item in made],
+            "object": [
+                {"@id": item} for item in (plate, "#settings", *(one["@id"] for one in weights))
+            ],
+            "result": [{"@id": item} for item in (*made, *stains)],
         },
         {
             "@id": "#settings",
             "@type": "PropertyValue",
             "name": "settings",
-            "value": settings.model_dump_json(exclude={"run", "wells"}),
+            # weights are told of by what they are, not by where they lay
+            "value": settings.model_dump_json(
+                exclude={"run": True, "wells": True, "isl": {"weights"}}
+            ),
         },
     ]
     return {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph}
+
+
+def _weights(model: Model) -> dict[str, JSON]:
+    card = model.card
+    return {
+        "@id": f"#{card.step}",
+        "@type": "CreativeWork",
+        "name": f"weights of network {card.name}",
+        "license": card.licence,
+        "identifier": f"sha256:{model.digest}",
+    }

@@ -21,6 +21,9 @@ from hcs.errors import FramesError, SettingsError
 
 GROUP = "hcs.segmenters"
 
+# label images of the methods that are always there
+_TAKEN = ("ssl_cells", "isl_nuclei", "isl_cells")
+
 Segmenter = Callable[[NDArray[Any]], NDArray[Any]]
 
 
@@ -56,7 +59,7 @@ def find_segmenter(method: str) -> Plugin:
     """
     installed = {point.name: point for point in entry_points(group=GROUP)}
     if method not in installed:
-        known = ", ".join(["ssl", *sorted(installed)])
+        known = ", ".join(["ssl", "isl", *sorted(installed)])
         raise SettingsError(
             f"methods: {method!r} is not known",
             hint=f"there are: {known}; others come with packages that name them in {GROUP}",
@@ -90,10 +93,10 @@ def segment(plugin: Plugin, frames: NDArray[Any]) -> NDArray[np.uint32]:
 def _load(point: EntryPoint) -> Plugin:
     loaded = point.load()
     label_image = getattr(loaded, "label_image", point.name)
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", label_image) or label_image == "ssl_cells":
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", label_image) or label_image in _TAKEN:
         raise SettingsError(
             f"segmenter {point.name!r} names its label image {label_image!r}",
-            hint="letters, digits, _ and - only, and not ssl_cells",
+            hint=f"letters, digits, _ and - only, and not {', '.join(_TAKEN)}",
         )
     version = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
     return Plugin(point.name, label_image, version, loaded)

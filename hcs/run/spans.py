@@ -6,7 +6,7 @@ large waits as a scratch file beside the plate until the ids of the whole field 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -166,7 +166,7 @@ def segment_span(
             labels = split(found.mask, settings[1])
             scratch.write_labels(plate, span.field, "ssl", index, labels)
             tables.append(describe_objects(labels, index, found.displacement))
-    return _keep(plate, span, "ssl/objects", tables)
+    return keep_tables(plate, span, "ssl/objects", tables)
 
 
 def write_span(source: Source, span: Span, step: str, label_image: str) -> dict[str, str]:
@@ -185,10 +185,23 @@ def write_span(source: Source, span: Span, step: str, label_image: str) -> dict[
 
 
 def measure_span(
-    source: Source, span: Span, label_image: str, channels: tuple[str, ...] | None
+    source: Source,
+    span: Span,
+    label_image: str,
+    channels: tuple[str, ...] | None,
+    stains: tuple[str, ...] = (),
 ) -> int:
-    """Measure each object of a span in every channel; leave a scratch table, return its length."""
+    """Measure each object of a span in every channel; leave a scratch table, return its length.
+
+    Parameters
+    ----------
+    channels : tuple of str or None
+        Of the plate; None for all of them.
+    stains : tuple of str
+        Steps whose predicted stains are measured, too.
+    """
     plate, tables = opened(source), []
+    sisters = [plate.sister(step) for step in stains]
     image = plate.field_image(span.field)
     with naming(span.field):
         for index, labels in zip(
@@ -196,6 +209,8 @@ def measure_span(
         ):
             grey = read_frame_channels(plate, span.field, index, source.plane)
             wanted = {name: grey[name] for name in channels or grey}
+            for sister in sisters:
+                wanted |= read_frame_channels(sister, span.field, index)
             tables.append(
                 measure_frame(
                     labels,
@@ -205,7 +220,7 @@ def measure_span(
                     pixel_size_um=image.pixel_size_um,
                 )
             )
-    return _keep(plate, span, f"measure-{label_image}/objects", tables)
+    return keep_tables(plate, span, f"measure-{label_image}/objects", tables)
 
 
 def keep_objects(plate: Plate, field: FieldPath, step: str, labels: NDArray[np.uint32]) -> int:
@@ -213,11 +228,14 @@ def keep_objects(plate: Plate, field: FieldPath, step: str, labels: NDArray[np.u
     for index, frame in enumerate(labels):
         scratch.write_labels(plate, field, step, index, frame)
     tables = [describe_objects(frame, index) for index, frame in enumerate(labels)]
-    return _keep(plate, Span(field, 0, len(labels), len(labels)), f"{step}/objects", tables)
+    return keep_tables(plate, Span(field, 0, len(labels), len(labels)), f"{step}/objects", tables)
 
 
 def describe_objects(
-    labels: NDArray[np.uint32], time_index: int, displacement: NDArray[np.float32] | None = None
+    labels: NDArray[np.uint32],
+    time_index: int,
+    displacement: NDArray[np.float32] | None = None,
+    spread: NDArray[np.float32] | None = None,
 ) -> pd.DataFrame:
     """Return what linking needs of each object of a frame.
 
@@ -227,11 +245,14 @@ def describe_objects(
     time_index : int
     displacement : ndarray of float32, shape (2, y, x), or None
         Since the frame before, pixels; None where it is not known.
+    spread : ndarray of float32, shape (y, x), or None
+        Of the probability of foreground; None where it is not known.
 
     Returns
     -------
     DataFrame
-        By ``local_label``: centroid, area, mean displacement ``dy``, ``dx`` and its mean length.
+        By ``local_label``: centroid, area, mean displacement and its mean length, mean spread as
+        ``uncertainty``.
 
     Examples
     --------
@@ -245,6 +266,7 @@ def describe_objects(
     rows, columns = np.indices(labels.shape, dtype=np.float64)
     unknown = np.full((2, *labels.shape), np.nan)
     dy, dx = unknown if displacement is None else displacement.astype(np.float64)
+    doubt = unknown[0] if spread is None else spread.astype(np.float64)
     means = {
         name: np.bincount(flat, values.ravel(), minlength=1)[objects] / area[objects]
         for name, values in {
@@ -253,6 +275,7 @@ def describe_objects(
             "displacement_y_pixel": dy,
             "displacement_x_pixel": dx,
             "displacement_pixel": np.hypot(dy, dx),
+            "uncertainty": doubt,
         }.items()
     }
     table = {"time_index": time_index, "local_label": objects, "area": area[objects]} | means
@@ -260,8 +283,8 @@ def describe_objects(
 
 
 @contextmanager
-def naming(field: FieldPath) -> Iterator[None]:
-    """Add the field to an error of the core, which knows arrays only.
+def naming(field: FieldPath, frame: int | None = None) -> Iterator[None]:
+    """Add field and frame to an error of the core, which knows arrays only.
 
     Examples
     --------
@@ -275,10 +298,12 @@ def naming(field: FieldPath) -> Iterator[None]:
     except HcsError as error:
         if str(field) in error.message:
             raise
-        raise type(error)(f"field {field}: {error.message}", error.hint) from error
+        place = f"field {field}" if frame is None else f"field {field}, frame {frame}"
+        raise type(error)(f"{place}: {error.message}", error.hint) from error
 
 
-def _keep(plate: Plate, span: Span, folder: str, tables: list[pd.DataFrame]) -> int:
+def keep_tables(plate: Plate, span: Span, folder: str, tables: Sequence[pd.DataFrame]) -> int:
+    """Leave the tables of a span's frames as one scratch file; return how many rows there are."""
     # pandas warns of frames without rows among those with some
     full = [table for table in tables if len(table)] or tables[:1]
     objects = pd.concat(full, ignore_index=True)

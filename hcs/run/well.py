@@ -1,7 +1,7 @@
 """One well, start to finish.
 
 A label-free well goes through three steps. The first two share one idea: what a frame takes from
-its sequence is decided once for the whole field.
+its sequence is decided once for the whole field. A trained network is one step.
 
     ssl-statistics   0  grey levels of all frames      -> the field's grey range
                      a  each frame and the one before  -> statistics
@@ -11,9 +11,12 @@ its sequence is decided once for the whole field.
                         statistics and decisions       -> table of frames
     measure          label image, every channel        -> object, feature and ROI tables
 
-Passes 0, a, c and the measurement run span by span, here or on several workers (`Compute`), with
-the same bytes as the result. Each step ends with its marker; a well that is begun again goes on
-after its last one.
+    isl-<name>       frames, trained network           -> stains, in a plate of their own; or
+                                                       -> objects -> ids over time -> label image
+
+Passes 0, a, c, networks and the measurement run span by span, here or on several workers
+(`Compute`), with the same bytes as the result. Each step ends with its marker; a well that is begun
+again goes on after its last one.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -37,16 +40,19 @@ from hcs.plate.create import create_label_image
 from hcs.plate.metadata import FieldImage
 from hcs.plate.open import Plate
 from hcs.plate.read import read_frames
+from hcs.plate.sister import create_product
 from hcs.plate.table import TableKind, read_table, write_table
-from hcs.run import scratch, spans
+from hcs.run import networks, scratch, spans
 from hcs.run.diagnostics import frame_diagnostics
 from hcs.run.frames import frames_to_json, summarise_frames
 from hcs.run.log import listen
+from hcs.run.models import Model
 from hcs.run.outcome import WellOutcome, worker_name
 from hcs.run.pool import FieldStatistics, read_statistics, statistics_to_json
 from hcs.run.provenance import provenance_of
 from hcs.run.segmenters import find_segmenter, segment
-from hcs.run.steps import Kind, StepStatus, Wanted, check_step, steps_of
+from hcs.run.stains import channels_of
+from hcs.run.steps import Kind, StepStatus, Wanted, check_step
 from hcs.ssl.segment import decide, grey_range, needs_pool
 from hcs.tables.objects import features, join_motion, motion
 from hcs.tables.rois import fov_roi, masking_rois, well_roi
@@ -93,14 +99,23 @@ class _Work:
         pieces = spans.cut(image.path, image.n_frames, longest)
         return self.compute(function, [(self.job.source, span, *rest) for span in pieces])
 
+    def over_all(self, function: Callable[..., Any], *rest: object) -> list[Any]:
+        """Call a function once with every field, so that batches fill; long ones span by span."""
+        longest = self.job.wanted.settings.run.span_frames
+        pieces = [s for i in self.fields for s in spans.cut(i.path, i.n_frames, longest)]
+        whole = len(pieces) == len(self.fields)
+        groups = [tuple(pieces)] if whole else [(piece,) for piece in pieces]
+        return self.compute(function, [(self.job.source, group, *rest) for group in groups])
+
 
 @dataclass(frozen=True)
 class _Result:
-    """What a step leaves: files with their digests, and a note of itself."""
+    """What a step leaves: files with their digests, here or in a sister, and a note of itself."""
 
     manifest: Mapping[str, str] = field(default_factory=dict)
     record: Mapping[str, JSON] = field(default_factory=dict)
     n_objects: int = 0
+    sister: str = ""
 
 
 def in_this_process(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -149,9 +164,9 @@ def _do_steps(job: WellJob, compute: Compute) -> tuple[tuple[str, ...], bool, in
     statuses: dict[str, StepStatus] = {}
     finished: list[str] = []
     n_objects = 0
-    for step in steps_of(job.wanted.settings):
+    for step in job.wanted.steps:
         before = statuses.get(step.after)
-        status = check_step(plate, job.wanted, step, before)
+        status = check_step(plate, job.wanted, step, statuses)
         if status.state == "todo" and step.name in job.steps:
             _log.info("%s: %s, %s", well.path, step.name, status.why)
             read = before.marker if before and before.marker else _NOTHING
@@ -223,6 +238,46 @@ def _segment_by_plugin(work: _Work) -> _Result:
     return _Result(manifest, n_objects=n_objects)
 
 
+def _predict_stains(work: _Work) -> _Result:
+    """Predict the stains of each frame into the sister plate of the step."""
+    step, network = work.status.step, _network(work)
+    sister, channels = (
+        work.plate.sister(step.name),
+        channels_of(network.model.card, network.settings),
+    )
+    for image in work.fields:
+        create_product(work.plate, sister, image.path, channels, provenance_of(work.status))
+    found = work.over_all(networks.predict_stains, network)
+    manifest = {key: digest for one in found for key, digest in one.manifest.items()}
+    return _Result(manifest, _blank_frames(work, found), sister=step.name)
+
+
+def _find_by_network(work: _Work) -> _Result:
+    """Find the objects of each frame with a network; they get their ids over time here."""
+    found = work.over_all(networks.find_objects, _network(work))
+    manifest: dict[str, str] = {}
+    for image in work.fields:
+        manifest |= _link_and_write(work, image, np.zeros((image.n_frames, 2)))
+    return _Result(manifest, _blank_frames(work, found), sum(one.n_objects for one in found))
+
+
+def _network(work: _Work) -> networks.Network:
+    step = work.status.step
+    device: Literal["cpu", "gpu"] = "gpu" if step.resources else "cpu"
+    # steps of these kinds have one
+    return networks.Network(cast(Model, step.model), work.job.wanted.settings.isl, device)
+
+
+def _blank_frames(work: _Work, found: Sequence[networks.Found]) -> dict[str, JSON]:
+    """Return a note of the frames of each field without a prediction."""
+    blank = [place for one in found for place in one.blank]
+    fields: dict[str, JSON] = {
+        image.path.name: [index for path, index in blank if path == image.path]
+        for image in work.fields
+    }
+    return {"blank": fields}
+
+
 def _link_and_write(work: _Work, image: FieldImage, drift: NDArray[np.float64]) -> dict[str, str]:
     """Give the objects of a field ids over time, then write label image and motion table."""
     step, path = work.status.step, image.path
@@ -258,7 +313,8 @@ def _measure(work: _Work) -> _Result:
     noted: dict[str, JSON] = {}
     n_objects = 0
     for image in work.fields:
-        n_objects += sum(work.over(spans.measure_span, image, label_image, channels))
+        of = (label_image, channels, work.status.step.stains)
+        n_objects += sum(work.over(spans.measure_span, image, *of))
         measured = scratch.read_tables(work.plate, image.path, f"{work.status.step.name}/objects")
         moved = read_table(work.plate, image.path, f"{label_image}_motion")
         objects = join_motion(measured, moved)
@@ -299,8 +355,8 @@ def _need_two_frames(image: FieldImage) -> None:
 def _forget(work: _Work) -> None:
     """Take away the markers of a step and of what reads it, before the first byte changes."""
     stale = {work.status.step.name}
-    for step in steps_of(work.job.wanted.settings):
-        if step.name in stale or step.after in stale:
+    for step in work.job.wanted.steps:
+        if step.name in stale or stale.intersection(step.reads):
             stale.add(step.name)
             remove_marker(work.plate, work.job.wanted.well, step.name, work.job.source.token)
 
@@ -310,7 +366,8 @@ def _commit(work: _Work, result: _Result) -> Marker:
     status, token = work.status, work.job.source.token
     record = {"parts": dict(status.parts), **result.record}
     renew_consolidated(work.plate, work.job.wanted.well)
-    marker = Marker(status.step.name, status.fingerprint, result.manifest, record, token)
+    name, manifest = status.step.name, result.manifest
+    marker = Marker(name, status.fingerprint, manifest, record, token, result.sister)
     write_marker(work.plate, work.job.wanted.well, marker, token)
     for image in work.fields:
         scratch.discard(work.plate, image.path)
@@ -324,5 +381,7 @@ _STEPS: Mapping[Kind, Callable[[_Work], _Result]] = {
     "statistics": _take_statistics,
     "ssl": _segment,
     "segmenter": _segment_by_plugin,
+    "stain": _predict_stains,
+    "objects": _find_by_network,
     "measure": _measure,
 }

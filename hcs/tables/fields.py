@@ -42,7 +42,7 @@ def field_frames(
         A row per frame: ``time_index``, ``t_second``, ``qc_reason``, ``model``, and what can be
         added up over fields: ``n_fields`` (1, or 0 without an answer), ``n_objects``,
         ``n_linked``, ``n_new``, ``n_divisions``, ``field_area_pixel``, ``area_pixel``, ``area``,
-        ``speed``.
+        ``speed``, ``uncertainty``.
 
     Raises
     ------
@@ -65,6 +65,8 @@ def field_frames(
         )
     frames = pd.RangeIndex(n_frames, name="time_index")
     table = _sums(objects).reindex(frames, fill_value=0.0)
+    # of no object nothing is known: a sum of 0 would hide that the others' is missing
+    table.loc[table["n_objects"] == 0, "uncertainty"] = np.nan
     table["n_fields"], table["field_area_pixel"] = 1.0, float(field_area_pixel)
     reasons = pd.Series(list(qc_reasons), index=frames, dtype=object)
     unanswered = (reasons != "") & (table["n_objects"] == 0)
@@ -89,6 +91,7 @@ def _sums(objects: pd.DataFrame) -> pd.DataFrame:
             "area_pixel": objects["area_pixel"].astype(float),
             "area": objects["area"],
             "speed": speed,
+            "uncertainty": objects["uncertainty"].astype(float),
         },
         index=objects.index,
     )

@@ -61,8 +61,8 @@ def measure_frame(
     Returns
     -------
     DataFrame
-        A row per object, by label; none in an empty frame. The displacement is missing and the
-        parent 0 until :func:`join_motion` adds them.
+        A row per object, by label; none in an empty frame. Displacement and uncertainty are
+        missing and the parent 0 until :func:`join_motion` adds them.
 
     Raises
     ------
@@ -95,6 +95,7 @@ def measure_frame(
     table["object_id"] = object_ids(table)
     table[_DISPLACEMENTS] = np.nan
     table["parent_label"] = 0
+    table["uncertainty"] = np.nan
     for channel, frame in intensities.items():
         table = table.join(_intensities(labels, frame, channel))
     return OBJECTS.arrange(table, list(intensities))
@@ -117,15 +118,15 @@ def motion(objects: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     objects : DataFrame
-        A row per object and frame: ``label`` (final), ``time_index``, ``parent_label`` and the
-        three displacements.
+        A row per object and frame: ``label`` (final), ``time_index``, ``parent_label``, the three
+        displacements and ``uncertainty``.
     """
     rows = objects.sort_values(["time_index", "label"], ignore_index=True)
     return MOTION.arrange(rows.assign(object_id=object_ids(rows))[MOTION.names()])
 
 
 def join_motion(objects: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
-    """Return the object table with displacement and parent of every object that moved has.
+    """Return the object table with what the segmentation knew of every object that moved has.
 
     Parameters
     ----------
@@ -136,6 +137,8 @@ def join_motion(objects: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
     joined = objects.copy()
     joined[_DISPLACEMENTS] = known[_DISPLACEMENTS].to_numpy()
     joined["parent_label"] = known["parent_label"].fillna(0).to_numpy(dtype=np.int64)
+    # motion tables of earlier versions do not have it
+    joined["uncertainty"] = known["uncertainty"].to_numpy() if "uncertainty" in known else np.nan
     return joined
 
 

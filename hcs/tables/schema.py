@@ -24,6 +24,13 @@ _DISPLACEMENT = (
     Column("displacement_x_pixel", "float64", "pixel", "The same along x"),
     Column("displacement_pixel", "float64", "pixel", "Mean length of this flow in the object"),
 )
+_UNCERTAINTY = Column(
+    "uncertainty",
+    "float64",
+    "",
+    "Mean spread of the network's probability of foreground over flips and rotations, 0 to 0.5; "
+    "missing where it was not asked for, or no network found the object",
+)
 _SHAPE = (
     Column("area", "float64", "square micrometer", "Area; missing without a pixel size"),
     Column("perimeter", "float64", "micrometer", "Length of the outline (4-connected)"),
@@ -91,6 +98,7 @@ OBJECTS = Table(
         ),
         *_DISPLACEMENT,
         _PARENT,
+        _UNCERTAINTY,
         *_INTENSITY,
     ),
 )
@@ -100,7 +108,7 @@ MOTION = Table(
     kind="generic_table",
     index="object_id",
     rows="an object in a frame",
-    columns=(OBJECTS.columns[0], _LABEL, _TIME[0], *_DISPLACEMENT, _PARENT),
+    columns=(OBJECTS.columns[0], _LABEL, _TIME[0], *_DISPLACEMENT, _PARENT, _UNCERTAINTY),
 )
 FEATURES = Table(
     name="<label>_features",
@@ -253,6 +261,7 @@ WELL_FRAMES = Table(
             "Whose model labelled it: own, carried, pooled, none, as in `ssl_cells_frames`; "
             "those of several fields joined by a semicolon; missing for segmenters that have none",
         ),
+        Column("uncertainty_mean", "float64", "", "Mean of the objects; missing without networks"),
     ),
 )
 WELLS = Table(
@@ -311,6 +320,12 @@ WELLS = Table(
             "",
             "Share of the frames labelled by their own model, in every field; missing for "
             "segmenters that have none",
+        ),
+        Column(
+            "uncertainty_mean-<label>",
+            "float64",
+            "",
+            "Mean of the objects of all frames; missing without networks",
         ),
     ),
     free="the columns of condition",

@@ -113,6 +113,7 @@ def well_frames(key: WellKey, label_image: str, fields: Sequence[FieldRecord]) -
     table["confluence"] = table["area_pixel"] / table["field_area_pixel"]
     table["area_mean"] = table["area"] / table["n_objects"]
     table["speed_mean"] = table["speed"] / table["n_linked"]
+    table["uncertainty_mean"] = table["uncertainty"] / table["n_objects"]
     table["qc_reason"] = groups["qc_reason"].agg(_join)
     table["qc_pass"] = table["qc_reason"] == ""
     table["model"] = groups["model"].agg(_join).replace("", None)
@@ -282,6 +283,7 @@ _SUMMARY: dict[str, Callable[[pd.DataFrame], float]] = {
     "speed_mean": _weighted("speed_mean", "n_linked"),
     "qc_pass_share": lambda rows: float(rows["qc_pass"].mean()),
     "own_model_share": lambda rows: float((rows["model"].dropna() == "own").mean()),
+    "uncertainty_mean": _weighted("uncertainty_mean", "n_objects"),
 }
 
 

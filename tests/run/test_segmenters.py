@@ -82,7 +82,7 @@ def test_a_second_method_leaves_the_first_alone(analysed_plate):
 def test_a_segmenter_that_is_not_installed_is_said_with_those_that_are():
     with pytest.raises(SettingsError, match="'stardist' is not known") as caught:
         find_segmenter("stardist")
-    assert "there are: ssl, bad, threshold" in caught.value.hint
+    assert "there are: ssl, isl, bad, threshold" in caught.value.hint
 
 
 def test_a_segmenter_must_not_take_the_name_of_another_label_image():

@@ -14,7 +14,7 @@ def frames_of(objects, n_frames=3, **changes):
     return field_frames(objects, **(options | changes))
 
 
-def row(label, time_index, y=0.0, x=0.0, area=50, parent=0):
+def row(label, time_index, y=0.0, x=0.0, area=50, parent=0, uncertainty=np.nan):
     return {
         "label": label,
         "time_index": time_index,
@@ -24,6 +24,7 @@ def row(label, time_index, y=0.0, x=0.0, area=50, parent=0):
         "area_pixel": area,
         "area": area / 4,
         "parent_label": parent,
+        "uncertainty": uncertainty,
     }
 
 
@@ -50,6 +51,15 @@ def test_what_happened_is_counted():
     assert table["n_divisions"].tolist() == [0, 1, 0]
     # 5 um in half an hour; then 0 and 10 um
     assert table["speed"].tolist() == [0, 10, 20]
+
+
+def test_the_uncertainty_of_a_frame_without_objects_is_missing():
+    known = pd.DataFrame([row(1, 0, uncertainty=0.1), row(2, 0, uncertainty=0.3)])
+    unknown = pd.DataFrame([row(1, 0), row(2, 0)])
+    assert frames_of(known)["uncertainty"].tolist() == pytest.approx(
+        [0.4, np.nan, np.nan], nan_ok=True
+    )
+    assert frames_of(unknown)["uncertainty"].isna().all()
 
 
 def test_an_object_that_was_away_is_neither_new_nor_linked():

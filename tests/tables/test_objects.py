@@ -125,6 +125,7 @@ def test_the_motion_table_joins_by_object():
                 "displacement_y_pixel": [0.5],
                 "displacement_x_pixel": [4.0],
                 "displacement_pixel": [4.2],
+                "uncertainty": [0.25],
             }
         )
     )
@@ -132,7 +133,14 @@ def test_the_motion_table_joins_by_object():
     joined = join_motion(objects, moved)
     assert joined["displacement_x_pixel"].tolist() == pytest.approx([np.nan, 4.0], nan_ok=True)
     assert joined["parent_label"].tolist() == [0, 7]
+    assert joined["uncertainty"].tolist() == pytest.approx([np.nan, 0.25], nan_ok=True)
     assert joined.columns.tolist() == objects.columns.tolist()
+
+
+def test_a_motion_table_of_an_earlier_version_joins():
+    objects = walk((5, 5), (5, 9))
+    moved = motion(objects).drop(columns="uncertainty")
+    assert join_motion(objects, moved)["uncertainty"].isna().all()
 
 
 def test_a_track_is_summed_up():

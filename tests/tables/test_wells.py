@@ -20,11 +20,14 @@ B03, B04 = WellKey("B", "03", "0"), WellKey("B", "04", "0")
 HOUR = 3600
 
 
-def field(*counts: int, acquisition=None, reasons=None, models=None, area_pixel=100) -> FieldRecord:
+def field(
+    *counts: int, acquisition=None, reasons=None, models=None, area_pixel=100, uncertainty=np.nan
+) -> FieldRecord:
     """Return a field of 1000 pixels with so many objects of 100 pixels, 25 um^2, per frame."""
     rows = [
         {"label": i, "time_index": t, "t_second": t * HOUR, "area_pixel": area_pixel,
-         "area": area_pixel / 4, "y_micrometer": 3.0 * t, "x_micrometer": 0.0, "parent_label": 0}
+         "area": area_pixel / 4, "y_micrometer": 3.0 * t, "x_micrometer": 0.0, "parent_label": 0,
+         "uncertainty": uncertainty}
         for t, count in enumerate(counts)
         for i in range(1, count + 1)
     ]  # fmt: skip
@@ -50,6 +53,19 @@ def test_fields_add_up_to_their_well():
     assert set(table["well"]) == {"B03"}
     assert set(table["path_in_well"]) == {"0"}
     assert table["acquisition"].isna().all()
+
+
+def test_the_uncertainty_of_a_well_is_that_of_its_objects():
+    fields = [field(1, 3, uncertainty=0.1), field(3, 0, uncertainty=0.3)]
+    table = well_frames(B03, "isl_nuclei", fields)
+    assert table["uncertainty_mean"].tolist() == pytest.approx([0.25, 0.1])
+    (row,) = wells([WellRecord(B03, "done", 2)], table, ["isl_nuclei"]).to_dict("records")
+    assert row["uncertainty_mean-isl_nuclei"] == pytest.approx((4 * 0.25 + 3 * 0.1) / 7)
+
+
+def test_an_uncertainty_that_nobody_asked_for_is_missing():
+    table = well_frames(B03, "ssl_cells", [field(2, 0), field(0, 1)])
+    assert table["uncertainty_mean"].isna().all()
 
 
 def test_acquisitions_stay_apart():

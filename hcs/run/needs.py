@@ -1,0 +1,81 @@
+"""What steps read, write and hold in memory; estimates, from metadata alone.
+
+Bytes are those of decoded pixels; on disk they are fewer. Memory is what a worker needs to be
+there at all, and so many bytes for each pixel of a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hcs.isl.settings import IslSettings
+from hcs.plate.metadata import FieldImage
+from hcs.run.models import Model
+from hcs.run.steps import Kind, Step
+from hcs.settings import Settings
+
+# measured, peak of a process: 0.51 GB at 512^2, 0.59 at 1024^2, 1.03 at 2160^2; Dask adds some
+WORKER_BYTES = 500_000_000
+# float32 temporaries of a pair of frames: flow, features, log-odds, boundary refinement
+_BYTES_PER_PIXEL = 125
+# measured: torch and densenet121 take 0.4 GB more, and 560 to 580 bytes per pixel of the batch in
+# float32, one thread, 512^2 to 1024^2; resnet18 450
+_NETWORK_BYTES = 450_000_000
+_NETWORK_BYTES_PER_PIXEL = 600
+# numbers that wait to be computed and to be written, per pixel and plane
+_WAITING_BYTES = 12
+# label images are mostly runs of one value; predictions hardly shrink, and have coarser levels
+_LABEL_COMPRESSION = 20
+_STAIN_LEVELS = 4 / 3
+# times that a step reads each frame of the label-free channel
+_PASSES: Mapping[Kind, int] = {"statistics": 2, "ssl": 1, "segmenter": 1}
+
+
+def bytes_read(step: Step, image: FieldImage) -> int:
+    """Return the decoded bytes that a step reads of a field."""
+    pixels, item = _pixels(image), np.dtype(image.dtype).itemsize
+    if step.kind == "measure":
+        # every channel, a float32 per stain, and the label image
+        return pixels * (len(image.channels) * item + 4 * len(step.stains) + 4)
+    if step.model:
+        inputs = [one.plane for one in step.model.card.inputs]
+        planes = sum(1 if isinstance(plane, int) else image.length("z") for plane in inputs)
+        return planes * pixels * item
+    return _PASSES[step.kind] * pixels * item
+
+
+def bytes_written(step: Step, image: FieldImage, isl: IslSettings) -> int:
+    """Return the bytes that a step writes for a field, label images compressed."""
+    if step.kind in ("ssl", "segmenter", "objects"):
+        return 4 * _pixels(image) // _LABEL_COMPRESSION
+    if step.kind == "stain" and step.model:
+        planes = step.model.card.n_outputs * (2 if isl.uncertainty == "flips" else 1)
+        return int(planes * 4 * _pixels(image) * _STAIN_LEVELS)
+    return 0
+
+
+def working_bytes(image: FieldImage, steps: Sequence[Step], settings: Settings) -> int:
+    """Return what the steps of a field hold in memory, beside what a worker does anyway."""
+    frame = image.frame_shape[0] * image.frame_shape[1]
+    plugin = any(step.kind == "segmenter" for step in steps)
+    # a segmenter gets all frames of a field at once, and returns as many label images
+    item = np.dtype(image.dtype).itemsize
+    field = frame * image.n_frames * (item + 4 + 8) if plugin else 0
+    networks = [_network_bytes(step.model, image, settings) for step in steps if step.model]
+    return max(frame * _BYTES_PER_PIXEL + field, *networks, 0)
+
+
+def _network_bytes(model: Model, image: FieldImage, settings: Settings) -> int:
+    isl, (height, width) = settings.isl, image.frame_shape
+    tile = min(height, isl.tile_px) * min(width, isl.tile_px)
+    # a GPU has memory of its own
+    computing = isl.batch * tile * _NETWORK_BYTES_PER_PIXEL if settings.run.device == "cpu" else 0
+    planes = len(model.card.inputs) + model.card.n_outputs
+    return _NETWORK_BYTES + computing + isl.batch * height * width * planes * _WAITING_BYTES
+
+
+def _pixels(image: FieldImage) -> int:
+    """Pixels of one channel in all frames."""
+    return image.n_frames * image.frame_shape[0] * image.frame_shape[1]

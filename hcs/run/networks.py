@@ -1,0 +1,183 @@
+"""A trained network on frames of a well: read, predict and write, all at the same time.
+
+Each function runs on a worker and gets all spans of a well at once, so that batches fill across
+frames and fields; a network is loaded once in a process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hcs.isl.heads import Prediction
+from hcs.isl.segment import objects_of, prepare, stains_of
+from hcs.isl.settings import IslSettings
+from hcs.plate.path import FieldPath
+from hcs.plate.read import read_frames
+from hcs.plate.write import write_product_frames
+from hcs.run import scratch
+from hcs.run.ahead import in_step
+from hcs.run.models import Model, planes_of
+from hcs.run.spans import Source, Span, describe_objects, keep_tables, naming, opened
+from hcs.run.stains import channels_of
+
+_log = logging.getLogger(__name__)
+
+# predictions that wait to be written: they are large, and a write is short
+_WRITTEN_BEHIND = 2
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as a worker is to use it.
+
+    Parameters
+    ----------
+    model : Model
+    settings : IslSettings
+    device : {"cpu", "gpu"}
+    """
+
+    model: Model
+    settings: IslSettings
+    device: Literal["cpu", "gpu"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a network did with spans of a well.
+
+    Parameters
+    ----------
+    manifest : mapping of str to str
+        Of the files written; empty for objects, which wait for their ids.
+    n_objects : int
+    blank : tuple of (FieldPath, int)
+        Frames without a prediction: a plane of them has one grey level only.
+    """
+
+    manifest: dict[str, str]
+    n_objects: int
+    blank: tuple[tuple[FieldPath, int], ...]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A frame with its prediction; None for a blank one."""
+
+    field: FieldPath
+    index: int
+    prediction: Prediction | None
+
+
+def predict_stains(source: Source, spans: Sequence[Span], network: Network) -> Found:
+    """Predict the stains of each frame and write them to the step's own plate.
+
+    The fields' images are there already; those of blank frames are zero.
+    """
+    plate = opened(source)
+    sister = plate.sister(network.model.card.step)
+    n_channels = len(channels_of(network.model.card, network.settings))
+    blank: list[tuple[FieldPath, int]] = []
+
+    def write(one: _Frame) -> dict[str, str]:
+        shape = plate.field_image(one.field).frame_shape
+        planes = np.zeros((n_channels, *shape), np.float32)
+        if one.prediction is None:
+            blank.append((one.field, one.index))
+        else:
+            stains, spread = stains_of(one.prediction, network.model.card, shape)
+            planes = stains if spread is None else np.concatenate([stains, spread])
+        with naming(one.field, one.index):
+            return write_product_frames(sister, one.field, one.index, planes[None, :, None])
+
+    manifest: dict[str, str] = {}
+    for files in in_step(write, _predicted(source, spans, network), _WRITTEN_BEHIND):
+        manifest |= files
+    return Found(manifest, 0, _in_order(blank))
+
+
+def find_objects(source: Source, spans: Sequence[Span], network: Network) -> Found:
+    """Find the objects of each frame, as `hcs.run.spans.segment_span` does for SSL.
+
+    Label images with ids that count from 1 in each frame, and a table of the objects of each span,
+    are left as scratch files.
+    """
+    plate, step = opened(source), network.model.card.step
+    blank: list[tuple[FieldPath, int]] = []
+
+    def keep(one: _Frame) -> pd.DataFrame:
+        shape = plate.field_image(one.field).frame_shape
+        labels, spread = np.zeros(shape, np.uint32), None
+        if one.prediction is None:
+            blank.append((one.field, one.index))
+        else:
+            found = objects_of(one.prediction, network.model.card, shape, network.settings)
+            labels, spread = found.labels, found.spread
+        scratch.write_labels(plate, one.field, step, one.index, labels)
+        return describe_objects(labels, one.index, spread=spread)
+
+    tables = in_step(keep, _predicted(source, spans, network), _WRITTEN_BEHIND)
+    n_objects = 0
+    for span in spans:
+        own = list(islice(tables, len(span.frames)))
+        n_objects += keep_tables(plate, span, f"{step}/objects", own)
+    return Found({}, n_objects, _in_order(blank))
+
+
+def _in_order(blank: list[tuple[FieldPath, int]]) -> tuple[tuple[FieldPath, int], ...]:
+    return tuple(sorted(blank, key=lambda one: (str(one[0]), one[1])))
+
+
+def _predicted(source: Source, spans: Sequence[Span], network: Network) -> Iterator[_Frame]:
+    """Yield each frame with its prediction, in order; reading goes on meanwhile."""
+    from hcs.isl.predict import loaded
+
+    model, settings = network.model, network.settings
+    predictor = loaded(model.path, model.digest, settings, network.device).predictor
+    frames = [(span.field, index) for span in spans for index in span.frames]
+    inputs = in_step(lambda frame: _input(source, *frame, network), frames, settings.batch)
+    waiting: deque[tuple[tuple[FieldPath, int], bool]] = deque()
+
+    def not_blank() -> Iterator[NDArray[np.float32]]:
+        for frame, image in zip(frames, inputs, strict=True):
+            waiting.append((frame, image is None))
+            if image is not None:
+                yield image
+
+    for prediction in predictor.predict(not_blank()):
+        yield from _blank_ones(waiting)
+        yield _Frame(*waiting.popleft()[0], prediction)
+    yield from _blank_ones(waiting)
+
+
+def _blank_ones(waiting: deque[tuple[tuple[FieldPath, int], bool]]) -> Iterator[_Frame]:
+    """Take the blank frames from the head of those that wait for their prediction."""
+    while waiting and waiting[0][1]:
+        yield _Frame(*waiting.popleft()[0], None)
+
+
+def _input(
+    source: Source, field: FieldPath, index: int, network: Network
+) -> NDArray[np.float32] | None:
+    """Return what the network takes of a frame; None for one that is blank."""
+    plate, card = opened(source), network.model.card
+    with naming(field, index):
+        streams = [
+            read_frames(plate, field, channel, range(index, index + 1), plane)
+            for channel, plane in planes_of(card, network.settings.channels)
+        ]
+        planes = np.stack([next(stream) for stream in streams])
+        if any(plane.min() == plane.max() for plane in planes):
+            _log.warning("field %s, frame %d is blank: nothing is predicted for it", field, index)
+            return None
+        pixel_size_um = plate.field_image(field).pixel_size_um
+        return prepare(planes, card, pixel_size_um, network.settings)
