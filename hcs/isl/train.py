@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,12 +13,16 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from hcs.errors import TrainingError
+from hcs.isl.ahead import ahead
 from hcs.isl.checkpoint import Checkpoint, Checkpoints
 from hcs.isl.crops import Batch, Example
 from hcs.isl.history import CurvePoint, History
 from hcs.isl.optimise import Learner, learning_rate, part
 from hcs.isl.recipe import Recipe
 from hcs.isl.validate import Look, Shown, look
+
+# reading a block of frames takes as long as some steps
+_BATCHES_AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -118,14 +123,16 @@ def train(
     checkpoints = checkpoints.of(_identity(network, recipe, seed))
     history = _resumed(learner, checkpoints)
     pace = _Pace(learner.step, history.seconds)
-    feed = iter(batches(learner.step)) if not history.end(learner.step, recipe) else iter(())
-    while not history.end(learner.step, recipe):
-        loss = _learn(learner, feed, history, checkpoints)
-        seen = _judge(learner, validation, history, checkpoints)
-        history.seconds = pace.seconds()
-        if learner.step % recipe.checkpoint_every == 0 or history.end(learner.step, recipe):
-            checkpoints.write(_checkpoint(learner, history))
-        on_progress(_progress(learner, loss, history, pace, seen))
+    if history.end(learner.step, recipe):
+        return _trained(learner, history)
+    with closing(ahead(batches(learner.step), _BATCHES_AHEAD)) as feed:
+        while not history.end(learner.step, recipe):
+            loss = _learn(learner, feed, history, checkpoints)
+            seen = _judge(learner, validation, history, checkpoints)
+            history.seconds = pace.seconds()
+            if learner.step % recipe.checkpoint_every == 0 or history.end(learner.step, recipe):
+                checkpoints.write(_checkpoint(learner, history))
+            on_progress(_progress(learner, loss, history, pace, seen))
     return _trained(learner, history)
 
 

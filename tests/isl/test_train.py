@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from hcs.errors import MissingError, TrainingError
+from hcs.isl.card import Architecture
 from hcs.isl.checkpoint import Checkpoints
 from hcs.isl.crops import batches
+from hcs.isl.network import build_network, transfer
 from hcs.isl.train import kept_weights, train
 from tests.isl.learnt import as_cells, bright_spots, frames, small_recipe, tiny_network
 
@@ -128,6 +130,37 @@ def test_a_network_of_other_layers_is_refused(tmp_path):
     recipe = small_recipe()
     with pytest.raises(TrainingError, match="layers was"):
         train(tiny_network(), lambda step: (), frames(), recipe, Checkpoints(tmp_path), seed=3)
+
+
+@pytest.mark.parametrize(
+    ("head", "last", "channels"),
+    [("stain", "linear", (64, 32, 16)), ("cells", "repaired", (16, 16, 16))],
+)
+def test_a_real_network_resumes_bit_for_bit(tmp_path, head, last, channels):
+    architecture = Architecture(
+        encoder="resnet18", depth=3, decoder_channels=channels, last="linear"
+    )
+    recipe = small_recipe(head, steps=4, checkpoint_every=2, batch=2)
+    examples = [as_cells(e) if head == "cells" else e for e in EXAMPLES]
+
+    def session(folder, killed_at=None):
+        def follow(progress):
+            if progress.step == killed_at:
+                raise Killed
+
+        torch.manual_seed(1)
+        network = build_network("stain", 1, 1, architecture)
+        if last == "repaired":
+            network = transfer(network, head, architecture.model_copy(update={"last": last}))
+        return train(
+            network, partial(batches, examples, recipe, 0), frames(examples[0]), recipe,
+            Checkpoints(folder), seed=0, on_progress=follow,
+        )  # fmt: skip
+
+    for step in (3, 4):
+        with pytest.raises(Killed):
+            session(tmp_path / "killed", killed_at=step)
+    assert same_weights(session(tmp_path / "killed"), session(tmp_path / "straight"))
 
 
 def spoilt_from(step):
