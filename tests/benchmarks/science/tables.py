@@ -1,0 +1,102 @@
+"""The figures as tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from tests.benchmarks.science import annotated, pairs, simulated
+from tests.benchmarks.science.bars import Found, gain, mask_iou, mean, over_seeds
+from tests.benchmarks.science.plate import STAINS
+from tests.benchmarks.science.setting import COUNTS, Setting
+
+
+def page(setting: Setting, found: Found) -> str:
+    """Return all tables of a setting; what was not measured is a dash."""
+    parts = [
+        f"Setting: {setting.name}",
+        _table(_STAIN_HEAD, _stain_rows(found)),
+        _table(_ANNOTATED_HEAD, _annotated_rows(found)),
+        _table(_PAIR_HEAD, _pair_rows(found)),
+        _table(_MASK_HEAD, _mask_rows(found)),
+        f"Time of all arms together: {sum(s['seconds'] for s in found.values()) / 60:.0f} min",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_STAIN_HEAD = (
+    "simulated stain",
+    "PCC, mean over fields",
+    "lowest field",
+    "SSIM",
+    "counts, r",
+    "ridge: PCC",
+    "SSIM",
+    "counts, r",
+)
+_ANNOTATED_HEAD = ("head", "N", "from scratch", "ISL-pretrained", "gain")
+_PAIR_HEAD = (
+    "pair",
+    "trains",
+    "stain",
+    "ridge",
+    "forest",
+    "network",
+    "network, 8 flips",
+)
+_MASK_HEAD = ("set", "annotated", "tested on", "forest: IoU", "network: IoU")
+
+
+def _stain_rows(found: Found) -> Iterator[list[str]]:
+    for stain in STAINS:
+        row = [stain]
+        for arm in (simulated.NETWORK, simulated.RIDGE):
+            row.append(_number(mean(found, arm, stain, "pcc")))
+            if arm == simulated.NETWORK:
+                row.append(_number(min(found[arm][stain]["pcc"])) if arm in found else "-")
+            row.append(_number(mean(found, arm, stain, "ssim")))
+            counted = mean(found, arm, "count_correlation")
+            row.append(_number(counted) if stain == "nuclei" else "")
+        yield row
+
+
+def _annotated_rows(found: Found) -> Iterator[list[str]]:
+    for head, name in zip(annotated.HEADS, ("nuclei, IoU", "cells, mAP"), strict=True):
+        for n in COUNTS:
+            arms = [_spread(over_seeds(found, head, n, start)) for start in annotated.STARTS]
+            yield [name, str(n), *arms, _percent(gain(found, head, n))]
+
+
+def _pair_rows(found: Found) -> Iterator[list[str]]:
+    for pair, side in pairs.SPLITS:
+        names = [pairs.pair_arm(pair, side, model) for model in (*pairs.BASELINES, "network")]
+        if names[-1] not in found:
+            continue
+        for stain in found[names[-1]]["pcc"]:
+            figures = [mean(found, name, "pcc", stain) for name in names]
+            figures.append(mean(found, names[-1], "pcc_flips", stain))
+            yield [pair, side, stain, *map(_number, figures)]
+
+
+def _mask_rows(found: Found) -> Iterator[list[str]]:
+    for data, (image, tests) in pairs.MASKS.items():
+        figures = [_number(mask_iou(found, data, model)) for model in ("forest", "network")]
+        yield [data, image, ", ".join(tests), *figures]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
+
+
+def _percent(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:+.0%}"
+
+
+def _spread(values: np.ndarray) -> str:
+    return "-" if np.isnan(values).any() else f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
