@@ -1,0 +1,103 @@
+"""Whether a plate has arrived: a sentinel file says so, or it is complete and its pixels rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from hcs.plate.arrivals import is_beside, pixels_of
+from hcs.plate.check import find_problems
+from hcs.plate.open import Plate
+from hcs.plate.storage import Storage
+from hcs.run.budget import in_words
+from hcs.run.night_settings import NightSettings
+
+_AT_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Whether a plate has arrived, and how that is known.
+
+    Parameters
+    ----------
+    state : {"arrived", "arriving"}
+    why : str
+        For people.
+    """
+
+    state: Literal["arrived", "arriving"]
+    why: str
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it may be begun."""
+        return self.state == "arrived"
+
+
+def sentinel_of(plate: str, pattern: str) -> Arrival:
+    """Look for the file that says that a plate has arrived, beside the plate and in it.
+
+    Parameters
+    ----------
+    plate : str
+        URL.
+    pattern : str
+        Its name; ``{plate}`` stands for the plate's.
+    """
+    storage = Storage.open(plate)
+    # the name comes from a disk that others write on: it is no format string
+    name = pattern.replace("{plate}", storage.name)
+    if is_beside(plate, name) or storage.exists(name):
+        return Arrival("arrived", f"{name} is there")
+    return Arrival("arriving", f"{name} is not there yet")
+
+
+def arrival_of(plate: Plate, night: NightSettings, now: datetime) -> Arrival:
+    """Tell whether a plate has arrived.
+
+    Parameters
+    ----------
+    plate : Plate
+    night : NightSettings
+    now : datetime
+        With a time zone.
+    """
+    if night.sentinel:
+        return sentinel_of(plate.storage.url, night.sentinel)
+    pixels = pixels_of(plate)
+    if pixels.changed is None:
+        return Arrival("arriving", "there are no pixels yet")
+    # a file server's clock may be ahead of this machine's
+    rest = max(now - pixels.changed, timedelta(0))
+    if rest < timedelta(minutes=night.unchanged_min):
+        return Arrival("arriving", f"its pixels changed {in_words(rest.total_seconds())} ago")
+    lacking = _lacking(plate, pixels.fields)
+    if not lacking:
+        return Arrival("arrived", f"complete and unchanged for {in_words(rest.total_seconds())}")
+    why = f"incomplete: {_some(lacking)}; unchanged for {in_words(rest.total_seconds())}"
+    limit = night.incomplete_after_h
+    waited = limit is not None and rest >= timedelta(hours=limit)
+    return Arrival("arrived" if waited else "arriving", why)
+
+
+def _lacking(plate: Plate, with_pixels: frozenset[str]) -> list[str]:
+    """Return what the plate's metadata list and the disk does not hold."""
+    problems = find_problems(plate).problems
+    broken = {well for well, _ in problems}
+    empty = [
+        f"field {field} has no pixels"
+        for well in plate.layout.wells
+        if well not in broken
+        for field in plate.well(well).fields
+        if str(field) not in with_pixels
+    ]
+    return [*(text for _, text in problems), *empty]
+
+
+def _some(texts: Sequence[str]) -> str:
+    named = "; ".join(texts[:_AT_MOST_NAMED])
+    more = len(texts) - _AT_MOST_NAMED
+    return f"{named}; and {more} more" if more > 0 else named

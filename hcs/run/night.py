@@ -1,0 +1,260 @@
+"""One night: the plates of a folder that have arrived, one after the other or several at once.
+
+Plates are looked at anew before each round, so that one that arrives while others are analysed is
+done in the same night. Knows no Prefect: `run` is how a plate is analysed, `on_plate` hears of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatch
+from zoneinfo import ZoneInfo
+
+from hcs.errors import HcsError, LockedError
+from hcs.plate.arrivals import absolute, find_plates
+from hcs.plate.storage import Storage
+from hcs.run.analyse import analyse
+from hcs.run.budget import NIGHT_FOLDER, Rates, in_words, next_time, share_of
+from hcs.run.night_look import Ready, look_at, quarantined
+from hcs.run.night_report import STATES, NightReport, PlateRecord, failed_record, record_of
+from hcs.run.night_settings import NightSettings
+from hcs.run.night_summary import to_markdown
+from hcs.run.outcome import Report
+from hcs.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+# looking waits for the disk or the network
+_LOOKS_AT_ONCE = 4
+_ORDER = {state: number for number, state in enumerate(STATES)}
+# may be another the next time that somebody looks
+_PASSING = ("still arriving", "unreadable", "in use", "no time left")
+
+
+@dataclass(frozen=True)
+class PlateRun:
+    """What a run of a plate came to, and where it can be looked at."""
+
+    report: Report
+    link: str = ""
+
+
+RunPlate = Callable[[str, Settings], PlateRun]
+OnPlate = Callable[[PlateRecord], None]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What time it is, UTC, and how to let it pass."""
+
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Callable[[float], None] = time.sleep
+
+
+def analyse_plainly(url: str, settings: Settings) -> PlateRun:
+    """Analyse a plate that nobody watches."""
+    return PlateRun(analyse(url, settings))
+
+
+def run_night(
+    folder: str,
+    settings: Settings | None = None,
+    night: NightSettings | None = None,
+    *,
+    run: RunPlate = analyse_plainly,
+    on_plate: OnPlate | None = None,
+    clock: Clock | None = None,
+) -> NightReport:
+    """Analyse the plates that have arrived in a folder and are not done, and sum up.
+
+    Parameters
+    ----------
+    folder : str
+        A local path, ``s3://bucket`` or ``s3://bucket/prefix``.
+    settings : Settings or None
+        For all plates; files beside them change them, see `hcs.run.overrides`.
+    night : NightSettings or None
+    run : callable
+        Analyses one plate; called from several threads if `at_once` is more than 1.
+    on_plate : callable or None
+        Hears of every plate that was to be analysed, when it is through.
+    clock : Clock or None
+
+    Returns
+    -------
+    NightReport
+        Also where plates failed: none stops the others.
+
+    Raises
+    ------
+    MissingError, PlateError
+        There is no such folder, or it cannot be listed.
+    """
+    place = absolute(folder)
+    here = _Night(place, settings or Settings(), night or NightSettings(), run, clock or Clock())
+    here.on_plate = on_plate or _ignore
+    while True:
+        ready = here.look()
+        if ready:
+            here.start(ready)
+        elif not here.wait():
+            return here.report()
+
+
+class _Night:
+    """Plates on their way through a night."""
+
+    def __init__(
+        self, folder: str, given: Settings, night: NightSettings, run: RunPlate, clock: Clock
+    ) -> None:
+        self.on_plate: OnPlate = _ignore
+        self._folder, self._given, self._settings = folder, given, night
+        self._run, self._clock = run, clock
+        self._began = clock.now()
+        self._zone = ZoneInfo(night.time_zone) if night.time_zone else None
+        self._until = next_time(night.until, self._began, self._zone) if night.until else None
+        self._rates = Rates(folder)
+        self._records = dict[str, PlateRecord]()
+        self._put_off = set[str]()
+        self._one_at_a_time = threading.Lock()
+
+    def look(self) -> list[Ready]:
+        """Look at every plate that is not through, and return those to begin, the first first."""
+        names = find_plates(self._folder, self._settings.depth)
+        urls = [url for url in names if self._is_open(url)]
+        with ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="look") as threads:
+            looked = list(threads.map(self._look_at, urls))
+        for one in looked:
+            if isinstance(one, PlateRecord):
+                self._records[one.url] = one
+        ready = [one for one in looked if isinstance(one, Ready)]
+        return sorted(ready, key=lambda one: (-one.own.priority, one.url))
+
+    def start(self, ready: Sequence[Ready]) -> None:
+        """Analyse plates, in order, and return when all are through."""
+        at_once = self._settings.at_once
+        if at_once == 1:
+            # in this thread, where Ctrl-C is heard
+            for one in ready:
+                self._visit(one)
+            return
+        with ThreadPoolExecutor(at_once, thread_name_prefix="plate") as threads:
+            # who watches the night watches the plates
+            futures = [threads.submit(copy_context().run, self._visit, one) for one in ready]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def wait(self) -> bool:
+        """Wait for new plates, if there is time; return whether to look again."""
+        minutes = self._settings.look_every_min
+        if minutes is None or self._until is None:
+            return False
+        if self._clock.now() + timedelta(minutes=minutes) >= self._until:
+            return False
+        self._clock.sleep(minutes * 60)
+        self._put_off.clear()
+        return True
+
+    def report(self) -> NightReport:
+        """Sum up, and leave the summary beside the plates."""
+        report = NightReport(
+            self._folder,
+            self._began.astimezone(self._zone),
+            self._clock.now().astimezone(self._zone),
+            self._until and self._until.astimezone(self._zone),
+            tuple(sorted(self._records.values(), key=lambda one: (_ORDER[one.state], one.url))),
+        )
+        try:
+            beside = Storage.open(f"{self._folder}/{NIGHT_FOLDER}")
+            beside.write("summary.md", to_markdown(report).encode())
+        except HcsError as error:
+            warning = f"the summary is not left beside the plates: {error}"
+            return replace(report, warnings=(*report.warnings, warning))
+        return report
+
+    def _is_open(self, url: str) -> bool:
+        name = url.rpartition("/")[2]
+        if any(fnmatch(name, pattern) for pattern in self._settings.exclude):
+            return False
+        known = self._records.get(url)
+        return url not in self._put_off and (known is None or known.state in _PASSING)
+
+    def _look_at(self, url: str) -> Ready | PlateRecord | None:
+        try:
+            return look_at(url, self._folder, self._given, self._settings, self._clock.now())
+        except HcsError as error:
+            return failed_record(url, error)
+
+    def _visit(self, plate: Ready) -> None:
+        record = self._late(plate) or self._analysed(plate)
+        with self._one_at_a_time:
+            self._records[plate.url] = record
+            if record.state in _PASSING:
+                self._put_off.add(plate.url)
+            self.on_plate(record)
+
+    def _late(self, plate: Ready) -> PlateRecord | None:
+        """Return the record of a plate that cannot be done in time; None for one that can."""
+        if self._until is None:
+            return None
+        settings = share_of(plate.own.settings, self._settings.at_once)
+        left = (self._until - self._clock.now()).total_seconds()
+        needs = self._rates.seconds(plate.n_bytes, settings) * self._settings.margin
+        if left > needs or (left > 0 and not self._rates.is_measured(settings)):
+            # the first plate of its kind is the measurement
+            return None
+        return PlateRecord(
+            plate.url,
+            "no time left",
+            f"needs about {in_words(needs)}, {in_words(max(left, 0))} are left",
+            "night.priority beside it puts it first; `hcs run` analyses it at any hour",
+            wells=len(plate.bytes_of),
+            expected_s=needs,
+            settings_files=plate.own.files,
+        )
+
+    def _analysed(self, plate: Ready) -> PlateRecord:
+        settings, begun = share_of(plate.own.settings, self._settings.at_once), self._clock.now()
+        expected = self._rates.seconds(plate.n_bytes, settings)
+        try:
+            run = self._run(plate.url, settings)
+        except LockedError as error:
+            record = PlateRecord(plate.url, "in use", error.message, error.hint)
+        except HcsError as error:
+            record = failed_record(plate.url, error)
+        except Exception as error:  # noqa: BLE001 - one bad plate never stops the others
+            _log.exception("plate %s", plate.url)
+            record = failed_record(plate.url, error)
+        else:
+            record = replace(record_of(plate.url, run.report), link=run.link)
+            self._measure(plate, run.report, settings)
+        took = (self._clock.now() - begun).total_seconds()
+        return replace(
+            record,
+            wells=record.wells or len(plate.bytes_of),
+            quarantined=quarantined(plate.url),
+            seconds=took,
+            expected_s=expected,
+            settings_files=plate.own.files,
+        )
+
+    def _measure(self, plate: Ready, report: Report, settings: Settings) -> None:
+        done = (one.well for one in report.outcomes if one.state == "done")
+        n_bytes = sum(plate.bytes_of.get(well, 0) for well in done)
+        with self._one_at_a_time:
+            self._rates.add(report.seconds, n_bytes, settings)
+
+
+def _ignore(record: PlateRecord) -> None:
+    """Hear of a plate and do nothing."""

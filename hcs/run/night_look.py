@@ -1,0 +1,159 @@
+"""One plate, before a night begins it: has it arrived, is anything to do, by which settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from hcs.errors import HcsError, PlateError
+from hcs.plate.arrivals import is_product
+from hcs.plate.commit import read_marker
+from hcs.plate.open import Plate, open_plate
+from hcs.plate.path import WellPath
+from hcs.plate.storage import Storage
+from hcs.plate.table import table_names
+from hcs.run import finish
+from hcs.run.arrivals import arrival_of, sentinel_of
+from hcs.run.night_report import PlateRecord, failed_record
+from hcs.run.night_settings import NightSettings
+from hcs.run.outcome import WellOutcome
+from hcs.run.overrides import PlateSettings, settings_of
+from hcs.run.plan import Plan, WellPlan, make_plan
+from hcs.run.steps import record_of
+from hcs.settings import Settings
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A plate that has arrived and has something to do.
+
+    Parameters
+    ----------
+    url : str
+    own : PlateSettings
+    bytes_of : mapping of WellPath to int
+        Decoded bytes that the steps to be done read.
+    """
+
+    url: str
+    own: PlateSettings
+    bytes_of: Mapping[WellPath, int]
+
+    @property
+    def n_bytes(self) -> int:
+        """Decoded bytes of all wells."""
+        return sum(self.bytes_of.values())
+
+
+def look_at(
+    url: str, folder: str, given: Settings, night: NightSettings, now: datetime
+) -> Ready | PlateRecord | None:
+    """Return a plate to begin, or why it is not begun; None for what is no input.
+
+    Parameters
+    ----------
+    url : str
+        Of the plate.
+    folder : str
+        That is watched.
+    given : Settings
+        Before files beside the plate change them.
+    night : NightSettings
+    now : datetime
+        With a time zone.
+    """
+    if night.sentinel:
+        arrival = sentinel_of(url, night.sentinel)
+        if not arrival.is_there:
+            return PlateRecord(url, "still arriving", arrival.why)
+    try:
+        own = settings_of(url, folder, given)
+        plate = open_plate(url, **own.settings.calibration.model_dump())
+    except PlateError as error:
+        return _unopened(url, error)
+    except HcsError as error:
+        return failed_record(url, error)
+    if is_product(plate):
+        return None
+    return _look(plate, own, night, now)
+
+
+def is_done(plate: Plate, plan: Plan) -> bool:
+    """Tell whether a run would do nothing: no step is to be done, and the plate's tables know it.
+
+    A run that was killed before its end leaves tables that do not.
+    """
+    if any(well.todo for well in plan.wells):
+        return False
+    marker = read_marker(plate, None, finish.STEP)
+    if marker is None:
+        return not plan.wells
+    parts: Any = record_of(marker)["parts"]
+    noted = {path: (state, measured) for path, state, measured in parts["wells"]}
+    return all(noted.get(str(well.well)) == _standing(well) for well in plan.wells)
+
+
+def quarantined(url: str) -> int | None:
+    """Return how many rows the plate's table of quarantine has; None where that is not known."""
+    try:
+        plate = open_plate(url)
+        if "quarantine" not in table_names(plate, None):
+            return None
+        return len(plate.table("quarantine"))
+    except HcsError:
+        # what cannot be read is told of where it matters
+        return None
+
+
+def _look(
+    plate: Plate, own: PlateSettings, night: NightSettings, now: datetime
+) -> Ready | PlateRecord:
+    url = plate.storage.url
+    try:
+        plan, error = make_plan(plate, own.settings), None
+    except HcsError as refused:
+        # what is still arriving may lack what the plan asks for
+        plan, error = None, refused
+    if plan and is_done(plate, plan):
+        return _nothing_to_do(url, plan)
+    arrival = arrival_of(plate, night, now)
+    if not arrival.is_there:
+        return PlateRecord(url, "still arriving", arrival.why, wells=len(plate.layout.wells))
+    if plan is None:
+        return failed_record(url, error or PlateError("it has no plan"))
+    return Ready(url, own, {well.well: well.bytes_read for well in plan.wells})
+
+
+def _standing(well: WellPlan) -> tuple[str, dict[str, str]]:
+    """Return how a well stands in the tables of the plate, if they are up to date."""
+    measured = {
+        status.step.label_image: status.marker.fingerprint
+        for status in well.statuses
+        if status.step.kind == "measure" and status.marker
+    }
+    return ("failed" if well.failure else "done"), measured
+
+
+def _unopened(url: str, error: PlateError) -> PlateRecord:
+    storage = Storage.open(url)
+    if not storage.exists("zarr.json") and not storage.exists(".zattrs"):
+        return PlateRecord(url, "still arriving", "it has no metadata yet")
+    return PlateRecord(url, "unreadable", error.message, error.hint)
+
+
+def _nothing_to_do(url: str, plan: Plan) -> PlateRecord:
+    failed = tuple(
+        WellOutcome(well.well, "failed", failure=well.failure)
+        for well in plan.wells
+        if well.failure
+    )
+    return PlateRecord(
+        url,
+        "nothing to do",
+        wells=len(plan.wells),
+        done=sum(well.is_done for well in plan.wells),
+        failed=failed,
+        quarantined=quarantined(url),
+    )

@@ -1,0 +1,168 @@
+"""The summary of a night: as Markdown for artifacts and files, as text for mail and chat."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from hcs.run.budget import in_words
+from hcs.run.night_report import NightReport, PlateRecord
+from hcs.run.outcome import WellOutcome
+
+# chats cut longer messages
+_LONGEST_TEXT = 3000
+_MOST_WELLS = 100
+_MOST_NAMES = 20
+_QUIET = ("still arriving", "nothing to do")
+# what means something to Markdown or HTML
+_SPECIAL = re.compile(r"([\\`*_\[\]<>&|#~!])")
+_HEAD = ("plate", "state", "wells", "done", "failed", "quarantined", "time", "why")
+
+
+def to_markdown(report: NightReport, link: str = "") -> str:
+    """Return the summary as Markdown.
+
+    Parameters
+    ----------
+    report : NightReport
+    link : str
+        Where the run of the night can be looked at.
+    """
+    return "\n".join(_markdown(report, link)) + "\n"
+
+
+def to_text(report: NightReport, link: str = "") -> str:
+    """Return the summary as lines of text, short enough for a chat."""
+    lines = [_when(report), *(_line(one) for one in report.plates if one.state not in _QUIET)]
+    lines += _rest(report.plates, str)
+    lines += [f"warning: {warning}" for warning in report.warnings]
+    text = "\n".join(_one_line(line) for line in lines)
+    if len(text) > _LONGEST_TEXT:
+        text = text[:_LONGEST_TEXT].rpartition("\n")[0] + "\n... and more in the summary"
+    return f"{text}\n{link}" if link else text
+
+
+def to_json(report: NightReport) -> dict[str, Any]:
+    """Return the summary for programs."""
+    return {
+        "folder": report.folder,
+        "exit_code": report.exit_code,
+        "began": report.began.isoformat(),
+        "ended": report.ended.isoformat(),
+        "until": report.until.isoformat() if report.until else None,
+        "plates": [_plate_to_json(one) for one in report.plates],
+        "warnings": report.warnings,
+    }
+
+
+def escaped(text: str) -> str:
+    r"""Return a text that Markdown shows as it is: names come from disks that others write on.
+
+    Examples
+    --------
+    >>> print(escaped("a|b_[c](javascript:x) <img>"))
+    a\|b\_\[c\](javascript:x) \<img\>
+    """
+    return _SPECIAL.sub(r"\\\1", _one_line(text))
+
+
+def _markdown(report: NightReport, link: str) -> Iterator[str]:
+    yield f"# {escaped(report.line)}"
+    yield ""
+    yield escaped(_when(report)) + (f" ([run]({link}))" if _is_web(link) else "")
+    rows = [one for one in report.plates if one.state not in _QUIET]
+    if rows:
+        yield from ("", _row(_HEAD), _row(["---"] * len(_HEAD)))
+        yield from (_row(_cells(one)) for one in rows)
+    yield from ("", *_wells(report.plates))
+    yield from (f"{line}\n" for line in _rest(report.plates, escaped))
+    yield from (f"- warning: {escaped(warning)}" for warning in report.warnings)
+
+
+def _when(report: NightReport) -> str:
+    took = in_words((report.ended - report.began).total_seconds())
+    began, ended = (f"{when:%d %b %Y %H:%M}" for when in (report.began, report.ended))
+    until = f", plates begun for {report.until:%H:%M}" if report.until else ""
+    return f"{report.folder}, {began} to {ended} ({took}){until}"
+
+
+def _cells(one: PlateRecord) -> list[str]:
+    name = escaped(_name(one))
+    known = one.quarantined is not None
+    return [
+        f"[{name}]({one.link})" if _is_web(one.link) else name,
+        one.state,
+        str(one.wells),
+        str(one.done),
+        str(len(one.failed)),
+        str(one.quarantined) if known else "",
+        in_words(one.seconds),
+        escaped(_why(one)),
+    ]
+
+
+def _wells(plates: Sequence[PlateRecord]) -> Iterator[str]:
+    """Tell of each well that is not done: what happened, and what to do."""
+    wells = [(plate, well) for plate in plates for well in plate.failed]
+    if not wells:
+        return
+    head = ("plate", "well", "cause", "what", "what to do")
+    yield from ("## Wells that are not done", "", _row(head), _row(["---"] * len(head)))
+    for plate, well in wells[:_MOST_WELLS]:
+        yield _row([escaped(text) for text in (_name(plate), well.well.name, *_told(well))])
+    if len(wells) > _MOST_WELLS:
+        yield f"\n{len(wells) - _MOST_WELLS} more: see the tables `quarantine` of the plates."
+    yield ""
+
+
+def _told(well: WellOutcome) -> tuple[str, str, str]:
+    if well.failure is None:
+        return "not finished", "", "run again"
+    return well.failure.cause, well.failure.message, well.failure.hint
+
+
+def _rest(plates: Sequence[PlateRecord], show: Any) -> Iterator[str]:  # noqa: ANN401 - str is a type
+    for one in plates:
+        if one.state == "still arriving":
+            yield show(f"still arriving: {_name(one)}: {one.why}")
+    done = [_name(one) for one in plates if one.state == "nothing to do"]
+    if done:
+        more = f" and {len(done) - _MOST_NAMES} more" if len(done) > _MOST_NAMES else ""
+        yield show(f"nothing to do: {', '.join(done[:_MOST_NAMES])}{more}")
+
+
+def _line(one: PlateRecord) -> str:
+    why = f"; {_why(one)}" if _why(one) else ""
+    wells = f"{one.done} of {one.wells} wells in {in_words(one.seconds)}"
+    return f"{one.state}: {_name(one)}: {wells}{why}"
+
+
+def _why(one: PlateRecord) -> str:
+    return f"{one.why} ({one.hint})" if one.hint else one.why
+
+
+def _name(one: PlateRecord) -> str:
+    return one.url.rstrip("/").rpartition("/")[2]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _is_web(link: str) -> bool:
+    return link.startswith(("http://", "https://"))
+
+
+def _plate_to_json(one: PlateRecord) -> dict[str, Any]:
+    return asdict(one) | {
+        "failed": [
+            {"well": str(well.well), "failure": well.failure and asdict(well.failure)}
+            for well in one.failed
+        ]
+    }

@@ -1,0 +1,393 @@
+"""A night: which plates are begun, in which order, and what becomes of them; runs are scripted."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from hcs.errors import LockedError, MissingError, PlateError
+from hcs.plate.lock import acquire
+from hcs.plate.open import open_plate
+from hcs.plate.path import WellPath
+from hcs.plate.sister import make_sister
+from hcs.run.budget import NIGHT_FOLDER, Rates
+from hcs.run.night import Clock, PlateRun, run_night
+from hcs.run.night_look import is_done
+from hcs.run.night_report import NightReport
+from hcs.run.night_settings import NightSettings
+from hcs.run.outcome import Failure, Report, WellOutcome
+from hcs.run.plan import make_plan
+from hcs.settings import Settings, load_settings
+from tests.plates import make_plate, results_of, still_ground
+
+FEW = still_ground(0, n_frames=2, side=32)
+WELL = WellPath.parse("A/01")
+HERE = load_settings(overrides=["run.dask=none", "run.workers=1"])
+NOW = {"unchanged_min": 0}
+
+
+class Night:
+    """A folder, a clock that runs do move, and what was run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.time = datetime.now(UTC)
+        self.ran: list[str] = []
+        self.settings: list[Settings] = []
+        self.slept: list[float] = []
+        self.heard: list[str] = []
+        # what happens while a plate is analysed
+        self.script: dict[str, Callable[[], object]] = {}
+        self.takes_s = 60.0
+
+    def plate(self, name: str, *wells: str) -> str:
+        url = self.folder / f"{name}.zarr"
+        make_plate(url, dict.fromkeys(wells or ("A/01",), FEW))
+        return str(url)
+
+    def run(self, url: str, settings: Settings) -> PlateRun:
+        name = Path(url).stem
+        self.ran.append(name)
+        self.settings.append(settings)
+        self.time += timedelta(seconds=self.takes_s)
+        outcome = WellOutcome(WELL, "done")
+        scripted = self.script.get(name, lambda: None)()
+        if isinstance(scripted, WellOutcome):
+            outcome = scripted
+        done = (WELL,) if outcome.state == "done" else ()
+        return PlateRun(Report(url, done, (outcome,), seconds=self.takes_s), f"http://ui/{name}")
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += timedelta(seconds=seconds)
+        self.script.get("sleep", lambda: None)()
+
+    def __call__(self, settings: Settings = HERE, **night: object) -> NightReport:
+        return run_night(
+            str(self.folder),
+            settings,
+            NightSettings(**{**NOW, **night}),
+            run=self.run,
+            on_plate=lambda record: self.heard.append(Path(record.url).stem),
+            clock=Clock(lambda: self.time, self.sleep),
+        )
+
+    def until(self, minutes: float) -> str:
+        # hours have no seconds: begin on a full minute
+        self.time = self.time.replace(second=0, microsecond=0) + timedelta(minutes=1)
+        return f"{self.time + timedelta(minutes=minutes):%H:%M}"
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Night:
+    return Night(tmp_path)
+
+
+def states(report: NightReport) -> dict[str, str]:
+    return {Path(plate.url).stem: plate.state for plate in report.plates}
+
+
+def stop(error: Exception) -> Callable[[], object]:
+    def script() -> object:
+        raise error
+
+    return script
+
+
+# which plates
+
+
+def test_every_plate_that_has_arrived_is_analysed_once(night):
+    night.plate("a")
+    night.plate("may/b")
+    report = night()
+    assert states(report) == {"a": "done", "b": "done"}
+    assert night.ran == night.heard == ["a", "b"]
+    assert report.plates[0].link == "http://ui/a"
+    assert report.exit_code == 0
+
+
+def test_plates_that_still_arrive_are_left_and_named(night):
+    night.plate("a")
+    (night.folder / "b.zarr").mkdir()
+    report = night(unchanged_min=30)
+    assert night.ran == []
+    assert states(report) == {"a": "still arriving", "b": "still arriving"}
+    assert [plate.why for plate in report.plates][1] == "it has no metadata yet"
+    assert report.exit_code == 0
+    assert not report.had_work
+
+
+def test_a_sentinel_is_asked_before_the_plate_is_opened(night):
+    (night.folder / "a.zarr").mkdir()
+    night.plate("b")
+    (night.folder / "b.done").touch()
+    report = night(sentinel="{plate}.done", unchanged_min=60)
+    assert states(report) == {"b": "done", "a": "still arriving"}
+    assert report.plates[1].why == "a.done is not there yet"
+
+
+def test_what_steps_made_and_what_is_excluded_is_no_input(night):
+    make_sister(open_plate(night.plate("a")), "isl-x")
+    night.plate("a_truth")
+    night.plate("test_b")
+    assert states(night(exclude=("*_truth.zarr", "test_*"))) == {"a": "done"}
+
+
+def test_a_plate_that_cannot_be_read_is_told_and_stops_no_other(night):
+    night.plate("a")
+    (night.folder / "b.zarr").mkdir()
+    (night.folder / "b.zarr/.zattrs").write_text('{"plate": {"version": "0.4"}}')
+    report = night()
+    assert states(report) == {"b": "unreadable", "a": "done"}
+    assert "rows" in report.plates[0].why
+    assert report.exit_code == 2
+
+
+def test_a_folder_that_is_not_there_ends_the_night(night):
+    night.folder /= "nowhere"
+    with pytest.raises(MissingError, match="there is no folder"):
+        night()
+
+
+def test_a_plan_that_cannot_be_made_is_a_failure_once_the_plate_is_there(night):
+    night.plate("a")
+    settings = load_settings(overrides=["channel=dic", "run.dask=none"])
+    report = night(settings)
+    assert states(report) == {"a": "failed"}
+    assert "dic" in report.plates[0].why
+    assert states(night(settings, unchanged_min=9)) == {"a": "still arriving"}
+
+
+# in which order, by which settings
+
+
+def test_priority_goes_first_then_the_name(night):
+    for name in ("a", "b", "c", "d"):
+        night.plate(name)
+    (night.folder / "c.hcs.yaml").write_text("night: {priority: 5}")
+    (night.folder / "a.hcs.yaml").write_text("night: {priority: -1}")
+    night()
+    assert night.ran == ["c", "b", "d", "a"]
+
+
+def test_files_beside_a_plate_change_its_settings(night):
+    night.plate("may/a")
+    night.plate("b")
+    (night.folder / "may/hcs.yaml").write_text("{channel: phase, ssl: {min_area_px: 9}}")
+    (night.folder / "may/a.hcs.yaml").write_text("{ssl: {min_area_px: 8}}")
+    report = night()
+    assert night.ran == ["b", "a"]
+    b, a = night.settings
+    assert (b.channel, a.channel, a.ssl.min_area_px) == (None, "phase", 8)
+    assert len(report.plates[1].settings_files) == 2
+
+
+def test_a_wrong_file_beside_a_plate_costs_that_plate(night):
+    night.plate("a")
+    night.plate("b")
+    (night.folder / "a.hcs.yaml").write_text("chanel: phase")
+    report = night()
+    assert states(report) == {"a": "failed", "b": "done"}
+    assert report.plates[0].why.endswith("a.hcs.yaml: chanel is no setting")
+
+
+# what becomes of them
+
+
+def test_a_plate_that_fails_stops_no_other(night):
+    for name in ("a", "b", "c", "d"):
+        night.plate(name)
+    night.script["a"] = stop(PlateError("it burns", hint="water"))
+    night.script["b"] = stop(ZeroDivisionError("oh"))
+    broken = Failure("damaged data", "chunk 0 is damaged")
+    night.script["c"] = lambda: WellOutcome(WELL, "failed", failure=broken)
+    report = night()
+    assert night.ran == ["a", "b", "c", "d"]
+    assert states(report) == {"a": "failed", "b": "failed", "c": "failed", "d": "done"}
+    assert [plate.why for plate in report.plates[:3]] == [
+        "it burns",
+        "ZeroDivisionError: oh",
+        "damaged data (1)",
+    ]
+    assert report.exit_code == 2
+
+
+def test_a_plate_in_use_is_told_and_no_failure(night):
+    night.plate("a")
+    night.script["a"] = stop(LockedError("plate a is locked by ann"))
+    report = night()
+    assert states(report) == {"a": "in use"}
+    assert (report.plates[0].why, report.exit_code) == ("plate a is locked by ann", 0)
+    assert night.ran == ["a"]
+
+
+def test_a_plate_that_arrives_while_another_is_analysed_is_done_in_the_same_night(night):
+    night.plate("b")
+    night.script["b"] = lambda: night.plate("a")
+    assert states(night()) == {"a": "done", "b": "done"}
+    assert night.ran == ["b", "a"]
+
+
+def test_plates_at_once_run_at_once_and_share_the_workers(night):
+    night.plate("a")
+    night.plate("b")
+    both = threading.Barrier(2, timeout=20)
+    night.script |= {"a": both.wait, "b": both.wait}
+    settings = load_settings(overrides=["run.dask=none", "run.workers=4"])
+    assert states(night(settings, at_once=2)) == {"a": "done", "b": "done"}
+    assert [one.run.workers for one in night.settings] == [2, 2]
+
+
+def test_ctrl_c_ends_the_night(night):
+    night.plate("a")
+    night.plate("b")
+    for at_once in (1, 2):
+        night.script["a"] = stop(KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            night(at_once=at_once)
+    assert night.ran.count("b") <= 1
+
+
+# the hour
+
+
+def test_a_plate_that_cannot_be_done_by_the_hour_is_not_begun(night):
+    night.plate("a")
+    night.plate("b", "A/01", "A/02", "A/03")
+    night.takes_s = 600
+    until = night.until(minutes=25)
+    report = night(until=until, time_zone="UTC", margin=1.0)
+    # the first one is the measurement: 10 minutes for a third of the other's bytes
+    assert night.ran == ["a"]
+    assert states(report) == {"b": "no time left", "a": "done"}
+    late = report.plates[0]
+    assert late.why == "needs about 30 min, 15 min are left"
+    assert late.wells == 3
+    assert late.expected_s == pytest.approx(1800)
+    assert report.exit_code == 2
+    assert (night.folder / NIGHT_FOLDER / "rates.json").is_file()
+
+    # the measured rate holds the next night, for which a smaller plate comes
+    night.plate("c")
+    night.ran.clear()
+    night(until=night.until(minutes=11), time_zone="UTC", margin=1.0, exclude=("a*",))
+    assert night.ran == ["c"]
+
+
+def test_the_margin_makes_room_for_surprises(night):
+    night.plate("a")
+    night.takes_s = 600
+    night(until=night.until(minutes=1000), time_zone="UTC")
+    night.ran.clear()
+    assert states(night(until=night.until(minutes=12), time_zone="UTC")) == {"a": "no time left"}
+    assert states(night(until=night.until(minutes=13), time_zone="UTC")) == {"a": "done"}
+
+
+def test_nothing_is_begun_after_the_hour(night):
+    night.plate("a")
+    night.plate("b")
+    night.takes_s = 3600
+    report = night(until=night.until(minutes=30), time_zone="UTC")
+    assert states(report) == {"b": "no time left", "a": "done"}
+    assert report.plates[0].why.endswith("0 s are left")
+
+
+def test_a_plate_of_which_half_was_done_measures_that_half(night):
+    night.plate("a", "A/01", "A/02")
+    night()
+    one = night.plate("b")
+    n_bytes = sum(well.bytes_read for well in make_plan(open_plate(one), HERE).wells)
+    assert Rates(str(night.folder)).seconds(n_bytes, HERE) == pytest.approx(night.takes_s)
+
+
+def test_the_night_waits_for_plates_until_the_hour(night):
+    until = night.until(minutes=100)
+
+    def arrive() -> None:
+        if len(night.slept) == 2:
+            night.plate("a")
+
+    night.script["sleep"] = arrive
+    report = night(until=until, time_zone="UTC", look_every_min=30)
+    assert night.slept == [1800] * 3
+    assert night.ran == ["a"]
+    assert states(report) == {"a": "done"}
+
+
+def test_a_plate_in_use_is_tried_again_at_the_next_look(night):
+    night.plate("a")
+    answers = iter([LockedError("plate a is locked by ann"), None])
+
+    def answer() -> None:
+        error = next(answers)
+        if error:
+            raise error
+
+    night.script["a"] = answer
+    report = night(until=night.until(minutes=45), time_zone="UTC", look_every_min=20)
+    assert night.ran == ["a", "a"]
+    assert states(report) == {"a": "done"}
+
+
+# the summary
+
+
+def test_the_summary_lies_beside_the_plates(night):
+    night.plate("a")
+    report = night()
+    text = (night.folder / NIGHT_FOLDER / "summary.md").read_text()
+    assert text.startswith("# 1 plate done\n")
+    assert report.warnings == ()
+
+
+def test_a_folder_that_cannot_be_written_costs_the_summary_only(night):
+    night.plate("a")
+    (night.folder / NIGHT_FOLDER).write_text("in the way")
+    report = night()
+    assert states(report) == {"a": "done"}
+    assert "the summary is not left beside the plates: cannot write" in report.warnings[0]
+
+
+# for real
+
+
+def test_two_nights_of_a_real_plate(tiny_plate):
+    folder, locked = tiny_plate.parent, tiny_plate.with_name("busy.zarr")
+    make_plate(locked, {"A/01": FEW})
+    with acquire(open_plate(locked).companion, heartbeat_s=0.2):
+        report = run_night(str(folder), HERE, NightSettings(**NOW))
+    assert states(report) == {"busy": "in use", "tiny": "done"}
+    assert "locked by" in report.plates[0].why
+    tiny = report.plates[1]
+    assert (tiny.wells, tiny.done, tiny.quarantined) == (3, 3, 0)
+    assert Rates(str(folder)).is_measured(HERE)
+
+    before = results_of(tiny_plate)
+    ran = []
+    again = run_night(
+        str(folder),
+        HERE,
+        NightSettings(exclude=("busy*",), unchanged_min=60),
+        on_plate=ran.append,
+    )
+    assert states(again) == {"tiny": "nothing to do"}
+    assert (again.plates[0].done, again.plates[0].quarantined, ran) == (3, 0, [])
+    assert results_of(tiny_plate) == before
+
+
+def test_a_plate_whose_tables_were_not_summed_up_is_not_done(analysed_plate):
+    def done(settings: Settings = HERE) -> bool:
+        plate = open_plate(analysed_plate)
+        return is_done(plate, make_plan(plate, settings))
+
+    assert done()
+    assert not done(load_settings(overrides=["ssl.min_area_px=5"]))
+    companion = analysed_plate.with_suffix(".hcs")
+    marker = companion / "plate/finish.json"
+    marker.write_text(marker.read_text().replace('"done"', '"pending"'))
+    assert not done()
+    marker.unlink()
+    assert not done()
