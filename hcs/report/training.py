@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
@@ -119,9 +119,9 @@ def draw_curves(rows: Sequence[CurveRow], best_step: int | None, title: str) -> 
     _finish(left, "loss", best_step)
     if all(line > 0 for row in rows for line in (row.loss, row.validation.get("loss", 1))):
         left.set_yscale("log")
-        # plain numbers: a loss rarely spans a power of ten
-        left.yaxis.set_major_formatter(ScalarFormatter())
-        left.yaxis.set_minor_formatter(ScalarFormatter())
+        # plain numbers, also between powers of ten: a loss rarely spans one
+        left.yaxis.set_major_formatter(LogFormatter())
+        left.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
     for axes in right:
         for name, colour in zip(scores, _SCORE_COLOURS, strict=False):
             _line(axes, *_validated(rows, name), name, colour)
@@ -219,7 +219,7 @@ def _finish(axes: Axes, title: str, best_step: int | None) -> None:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("step", fontsize=9)
     axes.tick_params(labelsize=8, which="both")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     axes.grid(visible=True, color="#e6e6e6", lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)

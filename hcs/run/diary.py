@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ CURVE, CURVES, EXAMPLES, PAGE = "curve.json", "curves.png", "examples.png", "ind
 
 # a browser that shows the page of a training reads it anew so often
 _REFRESH_S = 30
+# drawing takes at most one part in so many of a training
+_DRAWN_RARELY = 20
 
 
 class Curve(BaseModel):
@@ -80,9 +83,10 @@ class Diary:
         self._settings = settings
         self._rows: list[CurveRow] | None = None
         self._losses = list[float]()
+        self._due = time.monotonic()
 
     def note(self, progress: Progress) -> None:
-        """Take in a step; after a look at the validation frames, write everything anew."""
+        """Take in a step; after a look at the validation frames, write all anew if it is time."""
         rows = self._rows_before(progress.step)
         self._losses.append(progress.loss)
         if progress.validation is None:
@@ -90,6 +94,9 @@ class Diary:
         loss = sum(self._losses) / len(self._losses)
         rows.append(CurveRow(progress.step, loss, progress.validation))
         self._losses = []
+        begun = time.monotonic()
+        if begun < self._due:
+            return
         names = plane_names(self._settings)
         examples = [
             example_row(one.name, one.inputs, one.target, one.prediction, names)
@@ -100,6 +107,8 @@ class Diary:
         self._write(
             rows, _Entry(state, best, "validation", progress.validation, examples, _REFRESH_S)
         )
+        now = time.monotonic()
+        self._due = now + _DRAWN_RARELY * (now - begun)
 
     def end(
         self,

@@ -18,22 +18,21 @@ from hcs.run.examples import PlateExamples
 from hcs.run.training import TrainingSettings
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from hcs.isl.device import Device
+    from hcs.isl.train import Trained
 
 Image = NDArray[np.float32]
 _N_SHOWN = 4
 
 
 def judge(
-    network: nn.Module, examples: PlateExamples, settings: TrainingSettings, device: Device
+    trained: Trained, examples: PlateExamples, settings: TrainingSettings, device: Device
 ) -> tuple[dict[str, float], tuple[ExampleRow, ...]]:
     """Score a network on whole frames.
 
     Parameters
     ----------
-    network : nn.Module
+    trained : Trained
     examples : PlateExamples
         At least one frame.
     settings : TrainingSettings
@@ -52,7 +51,7 @@ def judge(
 
     # one frame at a time: those of a plate may fill the memory
     as_run = IslSettings(batch=1)
-    predictor = Predictor(network, as_run, choose(device), settings.head)
+    predictor = Predictor(trained.network, as_run, choose(device), settings.head)
     frames, rows = list[dict[str, float]](), list[ExampleRow]()
     for index in range(len(examples)):
         example = examples[index]
@@ -73,9 +72,8 @@ def judge(
 
 def plane_names(settings: TrainingSettings) -> tuple[str, ...]:
     """Return what the planes of the output are called."""
-    return {"stain": settings.target.stains, "nuclei": ("nuclei",), "cells": ("depth", "cells")}[
-        settings.head
-    ]
+    masks = {"nuclei": ("mask",), "cells": ("distance map", "mask")}
+    return masks.get(settings.head, settings.target.stains)
 
 
 def to_look_at(output: Image, head: Head) -> Image:

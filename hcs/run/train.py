@@ -106,7 +106,8 @@ def train_model(
         If the plates, annotations, weights to start from or the device are not as they are needed,
         or numbers ran away.
     """
-    if "://" in str(output) or output.suffix != ".safetensors":
+    # a Path makes s3:/ of s3://
+    if ":/" in str(output) or output.suffix != ".safetensors":
         raise SettingsError(
             f"cannot write weights to {output}", hint="name a local file that ends in .safetensors"
         )
@@ -306,7 +307,7 @@ def _score(prepared: _Prepared, trained: Trained, diary: Diary, device: Device) 
         "training": spread(prepared.parts.train, 1),
     }
     part, places = next((name, some) for name, some in parts.items() if some)
-    scores, rows = judge(trained.network, prepared.examples(places), prepared.settings, device)
+    scores, rows = judge(trained, prepared.examples(places), prepared.settings, device)
     diary.end(trained, part, scores, rows)
     if part == "training":
         return {}
