@@ -132,3 +132,15 @@ def damaged_json(draw: st.DrawFn, document: object) -> object:
         # the top level stays an object: that much is looked at before
         changed[key] = draw(damaged_json(document[key]))
     return changed
+
+
+@st.composite
+def damaged_bytes(draw: st.DrawFn, content: bytes) -> bytes:
+    """A file's content, cut short, made longer, or with some of its bytes changed."""
+    end = draw(st.integers(0, len(content)) | st.just(len(content)))
+    changed = bytearray(content[:end]) + draw(st.binary(max_size=8) | st.just(b""))
+    if changed:
+        places = st.integers(0, len(changed) - 1)
+        for place in draw(st.lists(places, max_size=3)):
+            changed[place] = draw(st.integers(0, 255))
+    return bytes(changed)

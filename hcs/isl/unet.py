@@ -80,8 +80,11 @@ def make_unet(
 
 @contextmanager
 def without_memory() -> Iterator[None]:
-    """Make networks of shapes only inside the block: none takes memory, whatever its size."""
-    with torch.device("meta"), _NumbersInMemory():
+    """Make networks of shapes only inside the block: none takes memory, whatever its size.
+
+    The sequence of random numbers goes on behind it as if nothing had been made.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), _NumbersInMemory():
         yield
 
 

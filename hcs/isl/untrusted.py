@@ -29,7 +29,7 @@ NOT_OURS = "give a file that `hcs train` wrote; if it is one, it is damaged: get
 # 25 MB as Python objects
 _MAX_HEADER = 1_000_000
 _MAX_DEPTH = 32
-_MAX_TENSORS = 20_000
+_MAX_TENSORS = 10_000
 _MAX_AXES = 8
 _MAX_COUNT = 2**48
 # bytes per element, of the types that networks are stored in
