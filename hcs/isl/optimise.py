@@ -64,7 +64,7 @@ class Learner:
         buffers = [buffer.clone() for buffer in self.network.buffers()]
         inputs, target = on_device(batch.inputs, self._device), _tensor(batch.target, self._device)
         weight = None if batch.weight is None else _tensor(batch.weight, self._device)
-        with _draws([self._seed, self.step]), autocast(self.recipe, self._device):
+        with _draws([self._seed, self.step], self._device), autocast(self.recipe, self._device):
             output = self.network(inputs)
         loss = self._loss(output.float(), target, weight)
         self._optimiser.zero_grad()
@@ -192,8 +192,8 @@ def _as_laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
 
 
 @contextmanager
-def _draws(seed: list[int]) -> Iterator[None]:
+def _draws(seed: list[int], device: torch.device) -> Iterator[None]:
     """Seed torch's generators for one step, and leave them as they were."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(int(np.random.default_rng(seed).integers(2**63)))
         yield
