@@ -21,7 +21,7 @@ EXAMPLES = "examples.png"
 
 _TRAIN, _VALIDATION, _BEST = "#8a8f98", "#1f5fbf", "#c0392b"
 _SCORE_COLOURS = ("#1f5fbf", "#d9822b", "#2e8b57", "#7b4fb5")
-_CELL_INCH = 2.1
+_CELL_INCH = 2.5
 _DPI = 110
 # frames are shown from the middle, at about the resolution of a screen
 _SHOWN_PX = 384
@@ -231,7 +231,7 @@ def _range(image: Image) -> tuple[float, float]:
 
 
 def _show(axes: Axes, image: Image, limits: tuple[float, float], title: str) -> None:
-    axes.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest")
+    axes.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="auto")
     axes.set_title(title, fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hcs.image.similarity import pearson, ssim
 from hcs.isl.card import Head
 from hcs.isl.heads import cells_of, nuclei_of, value
 from hcs.isl.scores import frame_scores, mean_scores
@@ -41,8 +42,8 @@ def judge(
     Returns
     -------
     scores : dict of str to float
-        Means over frames. Stains: pcc, also of each where there are several. Nuclei and cells: iou
-        of the mask, map of the objects (METHODS B3).
+        Means over frames. Stains: pcc and ssim, also of each where there are several. Nuclei and
+        cells: iou of the mask, map of the objects: mean average precision at IoU .5 to .95.
     rows : tuple of ExampleRow
         A few of the frames to look at.
     """
@@ -56,10 +57,10 @@ def judge(
     for index in range(len(examples)):
         example = examples[index]
         (prediction,) = predictor.predict([example.inputs])
-        scores = frame_scores(settings.head, prediction.output, example.target)
         if settings.head == "stain":
-            scores |= _of_each(prediction.output, example.target, settings.target.stains)
+            scores = _of_stains(prediction.output, example.target, settings.target.stains)
         else:
+            scores = frame_scores(settings.head, prediction.output, example.target)
             found = _objects(prediction.output, settings.head, as_run)
             scores["map"] = float(average_precision(found, examples.labels(index)).mean())
         frames.append(scores)
@@ -83,12 +84,16 @@ def to_look_at(output: Image, head: Head) -> Image:
     return np.concatenate([output[:-1], value(output, head)])
 
 
-def _of_each(output: Image, target: Image, stains: Sequence[str]) -> dict[str, float]:
-    if len(stains) == 1:
-        return {}
-    planes = zip(stains, output, target, strict=True)
-    scores = {stain: frame_scores("stain", o[None], t[None]) for stain, o, t in planes}
-    return {f"pcc_{stain}": one["pcc"] for stain, one in scores.items() if "pcc" in one}
+def _of_stains(output: Image, target: Image, stains: Sequence[str]) -> dict[str, float]:
+    """Return the scores that are defined: a stain that is constant has none."""
+    measures = {"pcc": pearson, "ssim": ssim}
+    found: dict[str, float] = {}
+    for name, measure in measures.items():
+        each = [measure(o, t) for o, t in zip(output, target, strict=True)]
+        of_each = dict(zip(stains, each, strict=True)) if len(stains) > 1 else {}
+        found |= {name: float(np.nanmean(each))} if not np.isnan(each).all() else {}
+        found |= {f"{name}_{stain}": x for stain, x in of_each.items() if not np.isnan(x)}
+    return found
 
 
 def _objects(output: Image, head: Head, settings: IslSettings) -> NDArray[np.uint32]:

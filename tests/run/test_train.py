@@ -55,7 +55,7 @@ def test_the_card_says_what_was_trained_on_what_and_how_good_it_is(stain):
     assert card.pixel_size_um == 0.65
     assert (card.training.n_images, card.training.started_from) == (4, "random")
     assert card.training.recipe["steps"] == 4
-    assert set(card.scores) == {"pcc"}
+    assert set(card.scores) == {"pcc", "ssim"}
     assert stain.state == "trained"
     assert stain.warnings == ()
 
