@@ -14,7 +14,17 @@ from hcs.cli.output import print_error
 from hcs.errors import EXIT_USAGE, HcsError
 
 # one module per group of commands; each has `register(app)`
-_GROUPS: tuple[str, ...] = ("run", "simulate", "ingest", "evaluate", "overlay", "train", "weights")
+_GROUPS: tuple[str, ...] = (
+    "run",
+    "nightly",
+    "simulate",
+    "ingest",
+    "evaluate",
+    "overlay",
+    "annotate",
+    "train",
+    "weights",
+)
 
 
 # what the parser makes of Ctrl-C

@@ -6,18 +6,27 @@ from datetime import time
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from hcs.errors import PlateError
+from hcs.errors import PlateError, SettingsError
 from hcs.plate.storage import check_key
+from hcs.settings import problems_of
 
 
 def _check_hour(value: object) -> object:
-    """Take 7:00 as YAML takes it: 420, to base 60."""
+    """Take 7:00 as people write it, and as YAML takes it: 420, to base 60."""
     if isinstance(value, int) and not isinstance(value, bool):
         hour, minute = divmod(value, 60)
         return f"{hour:02}:{minute:02}"
-    return value
+    return value.strip().rjust(5, "0") if isinstance(value, str) else value
 
 
 Hour = Annotated[time, BeforeValidator(_check_hour)]
@@ -125,3 +134,26 @@ class NightSettings(BaseModel):
                 f"{', '.join(wrong)}: a block is named type/name, as in slack-webhook/x"
             )
         return value
+
+
+class _File(BaseModel):
+    """A settings file, of which only the night is looked at; it lends its problems their names."""
+
+    night: NightSettings
+
+
+def check_night(values: object, where: str = "settings") -> NightSettings:
+    """Return the settings of a night from plain values.
+
+    Raises
+    ------
+    SettingsError
+        Naming every problem.
+    """
+    try:
+        return _File.model_validate({"night": {} if values is None else values}).night
+    except ValidationError as error:
+        raise SettingsError(
+            f"{where}: " + "; ".join(problems_of(error)),
+            hint="`hcs nightly --explain` lists all of them",
+        ) from error
