@@ -165,6 +165,8 @@ def _check_fit(found: Mapping[str, StoredTensor], card: ModelCard, path: Path) -
 
 def _expected(card: ModelCard, path: Path) -> dict[str, StoredTensor]:
     """Return what the network of a card consists of; built on a device without memory."""
+    if problems := card.problems():
+        raise WeightsError(f"{path}: its model card contradicts itself: {'; '.join(problems)}")
     try:
         with without_memory():
             network = _network_of(card)

@@ -109,6 +109,14 @@ def test_a_network_of_another_card_is_not_saved(stain, tmp_path):
     assert not path.exists()
 
 
+def test_a_card_that_contradicts_itself_is_not_saved(stain, tmp_path):
+    card = tiny_card("nuclei", targets=tiny_card().targets)
+    with pytest.raises(
+        WeightsError, match="contradicts itself: a network for nuclei has no targets"
+    ):
+        save_weights(tmp_path / "w.safetensors", stain, card)
+
+
 def test_tensors_of_another_network_than_the_cards_are_refused(tmp_path):
     tensors = {"x": torch.zeros(2), "last.0.bias": torch.zeros(3)}
     with pytest.raises(
