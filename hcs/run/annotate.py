@@ -15,60 +15,16 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 from skimage.measure import label as connected
 
-from hcs.errors import CorruptError, FramesError, ImportFilesError, MissingError, TrainingError
+from hcs.errors import CorruptError, FramesError, ImportFilesError, TrainingError
 from hcs.ingest.findings import some
 from hcs.plate.path import FieldPath
-from hcs.plate.storage import write_errors
+from hcs.run.annotation_index import INDEX, Kind, read_index
 from hcs.run.truth import Labels, read_mask
-
-INDEX = "annotations.json"
-
-Kind = Literal["nuclei", "cells"]
 
 # what is wrong with one label file; what is wrong with the disk concerns all
 _FILE_ERRORS = (CorruptError, FramesError, ImportFilesError)
-
-
-class IndexedFrame(BaseModel):
-    """One annotated frame, as the index has it; files are named from the folder on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    field: str
-    frame: int
-    image: str
-    labels: str
-    shape: tuple[int, int]
-    pixel_size_um: float | None
-    proposal: str
-
-
-class AnnotationIndex(BaseModel):
-    """What ``annotations.json`` holds.
-
-    Parameters
-    ----------
-    plate : str
-        Name of the plate that the frames are from.
-    kind : {"nuclei", "cells"}
-        What the objects are.
-    stain : str
-        Channel in which they were found.
-    segmenter : str
-        What proposed them.
-    frames : tuple of IndexedFrame
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    plate: str
-    kind: Kind
-    stain: str
-    segmenter: str
-    frames: tuple[IndexedFrame, ...]
 
 
 @dataclass(frozen=True)
@@ -190,36 +146,6 @@ def read_labels(annotation: Annotation) -> Labels:
     if not labels.any():
         raise TrainingError(f"{annotation.labels}: annotated image with no objects")
     return labels
-
-
-def read_index(folder: Path) -> AnnotationIndex:
-    """Return the index of a folder.
-
-    Raises
-    ------
-    MissingError
-        If there is none.
-    TrainingError
-        If it is damaged.
-    """
-    path = folder / INDEX
-    if not path.is_file():
-        raise MissingError(
-            f"no annotations in {folder}: it has no {INDEX}", hint="make some: hcs annotate make"
-        )
-    try:
-        return AnnotationIndex.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        found = "; ".join(
-            f"{'.'.join(map(str, part['loc'])) or 'file'}: {part['msg']}" for part in error.errors()
-        )
-        raise TrainingError(f"{path} is damaged: {found}", hint="make it anew") from error
-
-
-def write_index(folder: Path, index: AnnotationIndex) -> None:
-    """Write the index of a folder."""
-    with write_errors(str(folder)):
-        (folder / INDEX).write_text(index.model_dump_json(indent=1) + "\n")
 
 
 def indexed_annotations(folder: Path) -> Iterator[Annotation]:

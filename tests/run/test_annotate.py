@@ -6,15 +6,8 @@ import tifffile
 
 from hcs.errors import MissingError, TrainingError
 from hcs.plate.path import FieldPath
-from hcs.run.annotate import (
-    AnnotationIndex,
-    IndexedFrame,
-    check_annotations,
-    labels_digest,
-    read_annotations,
-    read_labels,
-    write_index,
-)
+from hcs.run.annotate import check_annotations, labels_digest, read_annotations, read_labels
+from hcs.run.annotation_index import AnnotationIndex, IndexedFrame, write_index
 
 FIELD = FieldPath.parse("B/02/0")
 
