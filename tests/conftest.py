@@ -90,6 +90,17 @@ def _analysed_plate(_tiny_plate: Path, tmp_path_factory: pytest.TempPathFactory)
     return url
 
 
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return weights files of tiny networks, by head; they take the channel "phase"."""
+    # loads torch, which most tests do without
+    from tests.networks import write_weights
+
+    folder = tmp_path_factory.mktemp("weights")
+    heads = ("stain", "nuclei", "cells")
+    return {head: write_weights(folder / f"{head}.safetensors", head) for head in heads}
+
+
 @pytest.fixture
 def analysed_plate(_analysed_plate: Path, tmp_path: Path) -> Path:
     """Return the same plate after a run with default settings."""

@@ -74,13 +74,20 @@ def make_plate(
     return plate
 
 
+def sisters_of(url: Path | str) -> list[Path]:
+    """Return the plates of image products beside a plate."""
+    return sorted(Path(url).parent.glob(f"{Path(url).stem}_*.zarr"))
+
+
 def results_of(url: Path | str) -> dict[str, bytes]:
-    """Return every file of a plate, and its markers without the number of the run."""
+    """Return every file of a plate and its sisters, and its markers without the run's number."""
     plate = Path(url)
     companion = plate.with_suffix(".hcs")
+    roots = {"plate": plate} | {sister.name: sister for sister in sisters_of(url)}
     found = {
-        f"plate/{path.relative_to(plate)}": path.read_bytes()
-        for path in sorted(plate.rglob("*"))
+        f"{name}/{path.relative_to(root)}": path.read_bytes()
+        for name, root in roots.items()
+        for path in sorted(root.rglob("*"))
         if path.is_file()
     }
     for path in sorted(companion.rglob("*.json")):

@@ -184,7 +184,10 @@ def _clashes(models: Sequence[Model]) -> list[str]:
     names = Counter(model.card.name for model in models)
     labels = Counter(model.card.label_image for model in models if model.card.label_image)
     found = [f"{n} networks are called {name}" for name, n in names.items() if n > 1]
-    return found + [f"{n} networks fill {label}" for label, n in labels.items() if n > 1]
+    found += [f"{n} networks fill {label}" for label, n in labels.items() if n > 1]
+    # objects are measured in every stain, in columns of its name
+    stains = Counter(one.stain for model in models for one in model.card.targets if labels)
+    return found + [f"{n} networks predict {stain}" for stain, n in stains.items() if n > 1]
 
 
 def _unused_names(models: Sequence[Model], settings: IslSettings) -> list[str]:
