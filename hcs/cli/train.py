@@ -129,8 +129,7 @@ def _print(report: TrainingReport) -> None:
 
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    steps = report.card.training.n_steps
-    how = f"after {steps} steps, {duration(report.seconds)}"
+    how = f"step {report.card.training.n_steps} was kept, after {duration(report.seconds)}"
     kept = "was trained already, from the same settings and images"
     print(f"{report.path}: {how if report.state == 'trained' else kept}")
     print(f"scores: {_listed(report.scores) or 'none, no image was left out'}")
