@@ -1,0 +1,153 @@
+"""A night as a Prefect flow: a sub-flow per plate, one summary as an artifact and as messages.
+
+The flow only shows what `hcs.run.night` does. Runs from Python, from ``hcs nightly``, and as a
+deployment::
+
+    from flows.nightly import nightly
+
+    nightly.serve(name="nightly", cron="0 18 * * *")  # parameters: folder, night, settings
+
+Annotations are real here, not postponed: Prefect sends a served flow to a new process, where it
+reads them without the names of this module.
+"""
+
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from prefect import State, flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from prefect.utilities.urls import url_for
+
+from flows.analyse import analyse_plate
+from flows.night_watcher import NightWatcher, current_night_watcher
+from flows.notify import Messenger
+from flows.progress import API_ERRORS, Artifacts
+from flows.watcher import Watcher, watching
+from hcs.errors import EXIT_DONE, EXIT_PARTIAL, HcsError
+from hcs.run.analyse import analyse
+from hcs.run.night import OnPlate, PlateRun, run_night
+from hcs.run.night_report import NightReport, PlateRecord
+from hcs.run.night_settings import NightSettings
+from hcs.run.night_summary import to_markdown, to_text
+from hcs.settings import Settings
+
+
+def run_nightly(
+    folder: str, settings: Settings, night: NightSettings, on_plate: OnPlate | None = None
+) -> NightReport:
+    """Analyse the plates of a folder under Prefect, and return the report even where it fails.
+
+    Parameters
+    ----------
+    folder : str
+    settings : Settings
+    night : NightSettings
+    on_plate : callable or None
+        As in `hcs.run.night.run_night`.
+
+    Raises
+    ------
+    HcsError
+        As `hcs.run.night.run_night` does.
+    """
+    watcher = NightWatcher(on_plate=on_plate)
+    try:
+        with watching(watcher):
+            nightly(folder, night, settings, return_state=True)
+    except API_ERRORS as error:
+        Artifacts("").warn(error)
+    if watcher.error:
+        raise watcher.error
+    # the API was gone before the flow could begin
+    return watcher.night or run_night(folder, settings, night, on_plate=on_plate)
+
+
+def _run_name() -> str:
+    return PurePosixPath(str(flow_run.parameters.get("folder", "plates"))).name
+
+
+@flow(name="nightly", flow_run_name=_run_name, retries=0)
+def nightly(
+    folder: str,
+    night: NightSettings = NightSettings(),  # noqa: B008 - frozen
+    settings: Settings = Settings(),  # noqa: B008 - frozen
+) -> State[Any]:
+    """Analyse the plates that have arrived in a folder.
+
+    Parameters
+    ----------
+    folder : str
+        A local path, ``s3://bucket`` or ``s3://bucket/prefix``.
+    night : NightSettings
+        Those of ``hcs nightly --explain``.
+    settings : Settings
+        Those of ``hcs settings``, for plates that have no others beside them.
+    """
+    watcher, messenger = current_night_watcher(), Messenger(night.notify)
+    log = get_run_logger()
+
+    def on_plate(record: PlateRecord) -> None:
+        log.info("%s %s: %s", record.url, record.state, record.why)
+        if watcher.on_plate:
+            watcher.on_plate(record)
+
+    try:
+        report = run_night(folder, settings, night, run=_analysed, on_plate=on_plate)
+    except HcsError as error:
+        watcher.error = error
+        messenger.send(f"hcs: no night in {folder}", str(error))
+        return Failed(message=str(error))
+    watcher.night = _told(report, night, messenger)
+    return _state_of(watcher.night)
+
+
+class Summary(Artifacts):
+    """The artifact of a night, with a key of the folder's name."""
+
+    def show(self, markdown: str, line: str) -> None:
+        """Show the summary."""
+        self._call(create_markdown_artifact, markdown, f"{self._key}-night", line)
+
+
+def _analysed(url: str, settings: Settings) -> PlateRun:
+    """Analyse one plate as a sub-flow."""
+    watcher, link = Watcher(), ""
+    try:
+        with watching(watcher):
+            state: State[Any] = analyse_plate(url, settings, return_state=True)
+        link = url_for("flow-run", state.state_details.flow_run_id) or ""
+    except API_ERRORS as error:
+        Artifacts("").warn(error)
+    if watcher.error:
+        raise watcher.error
+    # the API was gone before the sub-flow could begin
+    return PlateRun(watcher.report or analyse(url, settings), link)
+
+
+def _told(report: NightReport, night: NightSettings, messenger: Messenger) -> NightReport:
+    """Tell of the night: messages, where they are wanted, and the artifact."""
+    link = _link()
+    trouble = report.exit_code != EXIT_DONE
+    wanted = {"always": True, "work": report.had_work or trouble, "trouble": trouble}
+    if wanted[night.notify_on]:
+        name = PurePosixPath(report.folder).name
+        messenger.send(f"hcs, {name}: {report.line}", to_text(report, link))
+    report = replace(report, warnings=(*report.warnings, *messenger.warnings))
+    Summary(PurePosixPath(report.folder).name).show(to_markdown(report, link), report.line)
+    return report
+
+
+def _link() -> str:
+    return (flow_run.id and url_for("flow-run", flow_run.id)) or ""
+
+
+def _state_of(report: NightReport) -> State[Any]:
+    if report.exit_code == EXIT_DONE:
+        return Completed(message=report.line)
+    if report.exit_code == EXIT_PARTIAL:
+        return Completed(name="Partial", message=report.line)
+    return Failed(message=report.line)

@@ -1,0 +1,80 @@
+"""Messages by Prefect's notification blocks, and a block for mail and whatever Apprise knows.
+
+A block is made once, in Prefect's UI or from Python, and named in the settings; what it holds of
+passwords and addresses stays in Prefect's database::
+
+    prefect block register --module flows.notify    # then the UI offers "Apprise"
+
+    from flows.notify import Apprise
+
+    Apprise(url="mailtos://user:password@example.org?to=screens@example.org").save("screens")
+    # in the settings: night.notify: [apprise/screens]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+from prefect.blocks.abstract import NotificationError
+from prefect.blocks.core import Block
+from prefect.blocks.notifications import AppriseNotificationBlock
+from prefect.exceptions import PrefectException
+
+# no such block, no server, or one that refuses
+_TROUBLE = (
+    NotificationError,
+    PrefectException,
+    httpx.HTTPError,
+    OSError,
+    ValueError,
+    RuntimeError,
+)
+
+
+class Apprise(AppriseNotificationBlock):
+    """Send messages to any service that Apprise knows, as in ``mailtos://`` or ``slack://``."""
+
+    _block_type_name = "Apprise"
+    _block_type_slug = "apprise"
+
+
+class Messenger:
+    """Blocks that were loaded while somebody is still there to mend them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Type and name of each block, ``slack-webhook/screens``.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.warnings = list[str]()
+        self._blocks = {name: block for name in names if (block := self._load(name))}
+
+    def send(self, subject: str, text: str) -> None:
+        """Send a message with every block; what one cannot send is a warning."""
+        for name, block in self._blocks.items():
+            try:
+                with block.raise_on_failure():
+                    block.notify(text, subject)
+            except _TROUBLE as error:
+                self._warn(f"{name} could not send the summary", error)
+
+    def _load(self, name: str) -> Any:  # noqa: ANN401 - any class of block
+        try:
+            block = Block.load(name)
+        except _TROUBLE as error:
+            self._warn(f"notification block {name} cannot be loaded", error)
+            return None
+        if not hasattr(block, "notify"):
+            self.warnings.append(f"block {name} sends no messages: name a notification block")
+            return None
+        return block
+
+    def _warn(self, what: str, error: BaseException) -> None:
+        # the kind only: texts of such errors hold addresses, which hold passwords
+        status = getattr(getattr(error, "response", None), "status_code", "")
+        kind = " ".join(str(part) for part in (type(error).__name__, status) if part)
+        self.warnings.append(f"{what}: {kind}")

@@ -1,0 +1,329 @@
+"""A night on a real Prefect server: a sub-flow per plate, a summary as artifact, mail and chat."""
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cloudpickle
+import httpx
+import pytest
+from prefect.blocks.core import Block
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.blocks.system import Secret
+
+from flows.nightly import nightly, run_nightly
+from flows.notify import Apprise, Messenger
+from hcs.errors import MissingError
+from hcs.plate.lock import acquire
+from hcs.plate.open import open_plate
+from hcs.run.night_report import NightReport
+from hcs.run.night_settings import NightSettings
+from hcs.settings import Settings, load_settings
+from tests.plates import make_plate, still_ground
+
+pytestmark = [
+    pytest.mark.integration,
+    # Apprise imports it, for pictures in signed mails
+    pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
+]
+
+FEW = still_ground(0, n_frames=2, side=32)
+
+
+def here(*overrides: str) -> Settings:
+    return load_settings(overrides=["run.dask=none", "run.workers=1", *overrides])
+
+
+def states(report: NightReport) -> dict[str, str]:
+    return {Path(plate.url).stem: plate.state for plate in report.plates}
+
+
+# what listens to messages
+
+
+@pytest.fixture
+def web_sink() -> Iterator[tuple[str, list[dict]]]:
+    """Yield the address of a web hook and what is posted to it; /refuse is refused."""
+    posted: list[dict] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            posted.append(json.loads(content))
+            self.send_response(403 if "refuse" in self.path else 200)
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", posted
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def _take_mail(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mails: list[str]
+) -> None:
+    """Speak as much SMTP as it takes to be given a mail."""
+    writer.write(b"220 sink\r\n")
+    while line := (await reader.readline()).decode().strip():
+        verb = line.split()[0].upper()
+        if verb == "DATA":
+            writer.write(b"354 go on\r\n")
+            mails.append((await reader.readuntil(b"\r\n.\r\n")).decode())
+            writer.write(b"250 taken\r\n")
+        elif verb == "QUIT":
+            writer.write(b"221 bye\r\n")
+            break
+        else:
+            writer.write(b"250 fine\r\n")
+    await writer.drain()
+    writer.close()
+
+
+@pytest.fixture
+def mail_sink() -> Iterator[tuple[int, list[str]]]:
+    """Yield the port of a mail server and the mails that reach it."""
+    mails: list[str] = []
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def serve() -> asyncio.Server:
+        return await asyncio.start_server(lambda r, w: _take_mail(r, w, mails), "127.0.0.1", 0)
+
+    async def end(server: asyncio.Server) -> None:
+        server.close()
+        await server.wait_closed()
+
+    server = asyncio.run_coroutine_threadsafe(serve(), loop).result(20)
+    yield server.sockets[0].getsockname()[1], mails
+    asyncio.run_coroutine_threadsafe(end(server), loop).result(20)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+# what the server shows
+
+
+class Server:
+    """What the server's API answers."""
+
+    def __init__(self, api: str) -> None:
+        self._api = api
+
+    def filter(self, what: str, **body: object) -> list[dict]:
+        answer = httpx.post(f"{self._api}/{what}/filter", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def last_night(self) -> dict:
+        found = self.filter(
+            "flow_runs", flows={"name": {"any_": ["nightly"]}}, sort="START_TIME_DESC"
+        )
+        return found[0]
+
+    def sub_flows(self, run: dict) -> dict[str, str]:
+        found = self.filter("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run["id"]]}})
+        return {one["name"]: one["state"]["name"] for one in found}
+
+    def artifact(self, run: dict) -> dict:
+        only = {"flow_run_id": {"any_": [run["id"]]}}
+        (artifact,) = self.filter("artifacts", artifacts=only)
+        return artifact
+
+
+@pytest.fixture
+def server(prefect_api: str) -> Server:
+    return Server(prefect_api)
+
+
+@contextmanager
+def busy(url: Path) -> Iterator[None]:
+    make_plate(url, {"A/01": FEW})
+    with acquire(open_plate(url).companion, heartbeat_s=0.2):
+        yield
+
+
+@pytest.fixture
+def folder(tiny_plate, analysed_plate, tmp_path) -> Path:
+    """Return a folder of a plate for each thing that can become of one."""
+    folder = tmp_path / "plates"
+    folder.mkdir()
+    for suffix in (".zarr", ".hcs"):
+        shutil.move(analysed_plate.with_suffix(suffix), folder / f"old{suffix}")
+    shutil.move(tiny_plate, folder / "tiny.zarr")
+    (folder / "tiny.hcs.yaml").write_text("{wells: [A/01, A/02], night: {priority: 1}}")
+    next((folder / "tiny.zarr/A/02/0").glob("*/0/0/0/0/0")).write_bytes(b"no chunk")
+    make_plate(folder / "bad.zarr", {"A/01": still_ground(0, n_frames=1, side=32)})
+    (folder / "new.zarr").mkdir()
+    return folder
+
+
+LINE = "1 plate failed, 1 partly done, 1 in use, 1 still arriving, 1 nothing to do"
+BECAME = {
+    "bad": "failed",
+    "tiny": "partly done",
+    "busy": "in use",
+    "new": "still arriving",
+    "old": "nothing to do",
+}
+
+
+def test_a_night_is_seen_in_the_ui_and_told_by_mail_and_chat(server, folder, web_sink, mail_sink):
+    (url, posted), (port, mails) = web_sink, mail_sink
+    _save_blocks(url, port)
+    night = NightSettings(unchanged_min=0, notify=("custom-webhook/screens", "apprise/screens"))
+    heard = []
+    with busy(folder / "busy.zarr"):
+        report = run_nightly(str(folder), here(), night, lambda one: heard.append(one.state))
+    assert states(report) == BECAME
+    assert heard == ["partly done", "failed", "in use"]
+    assert (report.exit_code, report.warnings) == (2, ())
+
+    run = server.last_night()
+    assert (run["name"], run["state"]["name"]) == ("plates", "Partial")
+    assert run["state"]["message"] == LINE
+    plates = {"tiny.zarr": "Partial", "bad.zarr": "Failed", "busy.zarr": "Failed"}
+    assert server.sub_flows(run) == plates
+
+    artifact = server.artifact(run)
+    assert (artifact["key"], artifact["type"]) == ("plates-night", "markdown")
+    assert artifact["description"] == LINE
+    assert "| 2 | 1 | 1 | 1 |" in artifact["data"]
+    assert "| tiny.zarr | A02 | damaged data | field A/02/0" in artifact["data"]
+    link = report.plates[1].link
+    assert link.endswith(f"/{_run_of(server, run, 'tiny.zarr')}")
+    assert f"[tiny.zarr]({link})" in artifact["data"]
+
+    (chat,), (mail,) = posted, mails
+    assert chat["title"] == f"hcs, plates: {LINE}"
+    assert chat["text"].endswith(run["id"])
+    assert f"Subject: hcs, plates: {LINE.partition(',')[0]}" in mail
+    told = "partly done: tiny.zarr: 1 of 2 wells in"
+    assert told in chat["text"]
+    assert told in mail
+
+
+def test_a_night_without_new_plates_starts_no_run_and_disturbs_nobody(server, folder, web_sink):
+    for name in ("bad", "tiny", "new"):
+        shutil.rmtree(folder / f"{name}.zarr")
+    url, posted = web_sink
+    _save_blocks(url, 1)
+    night = NightSettings(notify=("custom-webhook/screens",), notify_on="work")
+    before = _times(folder)
+    assert states(run_nightly(str(folder), here(), night)) == {"old": "nothing to do"}
+    after = _times(folder)
+    assert {name for name in after if after[name] != before.get(name)} == {"hcs.night/summary.md"}
+    assert posted == []
+    run = server.last_night()
+    assert (run["state"]["name"], server.sub_flows(run)) == ("Completed", {})
+
+
+def _times(folder: Path) -> dict[str, int]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
+
+
+def _save_blocks(url: str, port: int) -> None:
+    CustomWebhookNotificationBlock(
+        name="screens", url=f"{url}/hook", json_data={"title": "{{subject}}", "text": "{{body}}"}
+    ).save("screens", overwrite=True)
+    mail = f"mailto://127.0.0.1:{port}/?from=hcs@example.org&to=screens@example.org&format=text"
+    Apprise(url=mail).save("screens", overwrite=True)
+
+
+def _run_of(server: Server, run: dict, name: str) -> str:
+    found = server.filter("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run["id"]]}})
+    return next(one["id"] for one in found if one["name"] == name)
+
+
+def test_plates_at_once_are_sub_flows_of_one_night(server, tmp_path):
+    for name in ("a", "b"):
+        make_plate(tmp_path / f"{name}.zarr", {"A/01": FEW})
+    settings = here("run.workers=2")
+    night = NightSettings(unchanged_min=0, at_once=2)
+    assert set(states(run_nightly(str(tmp_path), settings, night)).values()) == {"done"}
+    assert server.sub_flows(server.last_night()) == {"a.zarr": "Completed", "b.zarr": "Completed"}
+
+
+def test_what_stops_a_night_is_raised_shown_and_sent(server, tmp_path, web_sink):
+    url, posted = web_sink
+    _save_blocks(url, 1)
+    night = NightSettings(notify=("custom-webhook/screens",))
+    with pytest.raises(MissingError, match="there is no folder"):
+        run_nightly(str(tmp_path / "nowhere"), here(), night)
+    assert server.last_night()["state"]["name"] == "Failed"
+    assert posted[0]["title"].startswith("hcs: no night in ")
+
+
+def test_a_deployment_passes_settings_as_plain_values(prefect_api, tmp_path):
+    given = {"folder": str(tmp_path), "night": {"until": "07:00"}, "settings": {"channel": "dic"}}
+    parameters = nightly.validate_parameters(given)
+    assert parameters["night"].until.hour == 7
+    assert nightly(**parameters, return_state=True).is_completed()
+    assert cloudpickle.loads(cloudpickle.dumps(nightly)).name == "nightly"
+
+
+def test_an_api_that_is_gone_costs_no_plate(prefect_api, tmp_path, monkeypatch):
+    def gone(*_arguments: object, **_options: object) -> None:
+        raise ConnectionError("all connection attempts failed")
+
+    make_plate(tmp_path / "a.zarr", {"A/01": FEW})
+    night = NightSettings(unchanged_min=0)
+    monkeypatch.setattr("flows.nightly.nightly", gone)
+    assert states(run_nightly(str(tmp_path), here(), night)) == {"a": "done"}
+    monkeypatch.undo()
+    monkeypatch.setattr("flows.nightly.analyse_plate", gone)
+    monkeypatch.setattr("flows.nightly.create_markdown_artifact", gone)
+    settings = here("ssl.min_area_px=9")
+    assert states(run_nightly(str(tmp_path), settings, night)) == {"a": "done"}
+
+
+# messages
+
+
+@pytest.mark.parametrize(("notify_on", "expected"), [("always", 1), ("work", 0), ("trouble", 0)])
+def test_quiet_nights_are_told_only_where_that_is_wanted(
+    prefect_api, tmp_path, web_sink, notify_on, expected
+):
+    url, posted = web_sink
+    _save_blocks(url, 1)
+    night = NightSettings(notify=("custom-webhook/screens",), notify_on=notify_on)
+    run_nightly(str(tmp_path), here(), night)
+    assert len(posted) == expected
+
+
+def test_a_message_that_cannot_be_sent_is_a_warning_that_tells_no_secret(
+    prefect_api, web_sink, mail_sink
+):
+    url, posted = web_sink
+    token = "s3cr3t-t0ken"
+    CustomWebhookNotificationBlock(
+        name="x", url=f"{url}/refuse/{token}", json_data={"text": "{{body}}"}
+    ).save("refused", overwrite=True)
+    Apprise(url=f"mailto://ann:{token}@127.0.0.1:1/?from=a@b.org&to=a@b.org").save(
+        "dead", overwrite=True
+    )
+    Secret(value=token).save("mute", overwrite=True)
+    names = ("custom-webhook/refused", "apprise/dead", "secret/mute", "slack-webhook/none")
+    messenger = Messenger(names)
+    messenger.send("subject", "text")
+    assert len(posted) == 1
+    assert messenger.warnings == [
+        "block secret/mute sends no messages: name a notification block",
+        "notification block slack-webhook/none cannot be loaded: ValueError",
+        "custom-webhook/refused could not send the summary: HTTPStatusError 403",
+        "apprise/dead could not send the summary: NotificationError",
+    ]
+    assert token not in str(Block.load("apprise/dead"))
