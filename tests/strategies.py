@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from hcs.image.tiles import UNIT_PX, TileGrid, tile_grid
 from hcs.plate.metadata import AXES, Acquisition, Channel, PlateLayout, Version
 from hcs.plate.path import WellPath
 
@@ -108,6 +109,13 @@ def label_images(max_label: int = 5) -> st.SearchStrategy[NDArray[np.uint32]]:
     return hnp.arrays(
         np.uint32, frame_shapes(), elements=st.integers(0, max_label), fill=st.just(0)
     )
+
+
+def tile_grids() -> st.SearchStrategy[TileGrid]:
+    """Grids over fields of up to 640 pixels, with tiles from 64 pixels and any halo."""
+    sides = st.integers(1, 20).map(lambda units: units * UNIT_PX)
+    tiles = st.integers(2, 10).map(lambda units: units * UNIT_PX)
+    return st.builds(tile_grid, st.tuples(sides, sides), tiles, st.integers(0, 200))
 
 
 def json_values() -> st.SearchStrategy[object]:

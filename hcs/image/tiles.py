@@ -144,7 +144,7 @@ def blend(outputs: Iterable[NDArray[np.float32]], grid: TileGrid) -> NDArray[np.
             field = np.zeros((len(output), *grid.shape), np.float32)
         field[:, *place] += output * window
     if field is None:
-        raise ValueError("a grid has at least one tile, got outputs of none")
+        raise ValueError("a grid has at least one tile, got none")
     return field
 
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hcs.errors import WorkerError
-from hcs.image.tiles import blend, pad, tile_grid
+from hcs.image.tiles import UNIT_PX, blend, pad, tile_grid
 from hcs.isl.card import Head, ModelCard
 from hcs.isl.device import choose
-from hcs.isl.engine import Engine, TorchEngine
+from hcs.isl.engine import Engine, TorchEngine, is_out_of_memory
+from hcs.isl.engine_openvino import OpenvinoEngine
 from hcs.isl.heads import Prediction, value
 from hcs.isl.settings import IslSettings
 from hcs.isl.weights import load_network
@@ -50,7 +51,8 @@ class Predictor:
         device: torch.device,
         head: Head = "stain",
     ) -> None:
-        self._engine: Engine = TorchEngine(network, device, settings.precision)
+        engine = TorchEngine if settings.engine == "torch" else OpenvinoEngine
+        self._engine: Engine = engine(network, device, settings.precision)
         self._head = head
         self._uncertainty = settings.uncertainty
         self._halo_px = settings.halo_px
@@ -90,7 +92,7 @@ class Predictor:
                 yield from self._of_one_shape(group)
                 group = []
             group.append(image)
-            if len(group) == self._room(image):
+            if len(group) >= self._room(image):
                 yield from self._of_one_shape(group)
                 group = []
         if group:
@@ -98,7 +100,7 @@ class Predictor:
 
     def _room(self, image: Image) -> int:
         """Return the fewest images whose tiles fill batches."""
-        height, width = (side + -side % 32 for side in image.shape[-2:])
+        height, width = (side + -side % UNIT_PX for side in image.shape[-2:])
         tiles = len(tile_grid((height, width), self.tile_px, self._halo_px))
         return self.batch // math.gcd(self.batch, tiles)
 
@@ -107,26 +109,27 @@ class Predictor:
             try:
                 return self._attempt(images)
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
-                self._shrink(error, images[0])
+            # out here, since the error's traceback holds what did not fit
+            self._shrink(images[0])
 
-    def _shrink(self, error: BaseException, image: Image) -> None:
-        """Halve the batch, then the tile, from now on."""
-        torch.cuda.empty_cache()
+    def _shrink(self, image: Image) -> None:
+        """Halve the batch, or else the tile, from now on."""
+        self._engine.release()
+        longest = min(self.tile_px, max(pad(image[:1]).shape))
+        half = longest // 2 // UNIT_PX * UNIT_PX
         smallest = max(_SMALLEST_TILE_PX, 2 * self._halo_px)
-        longest = max(pad(image[:1]).shape)
-        half = min(self.tile_px, longest) // 2 // 32 * 32
         if self.batch > 1:
-            self.batch = (self.batch + 1) // 2
+            self.batch //= 2
         elif half >= smallest:
             self.tile_px = half
         else:
             raise WorkerError(
-                f"one tile of {min(self.tile_px, longest)} px and {len(image)} planes does not fit "
-                f"into memory, and tiles under {smallest} px would be halo only",
-                hint="use a machine with more memory or fewer workers, or a smaller halo_px",
-            ) from error
+                f"not even one tile of {longest} px and {len(image)} planes fits into memory, and "
+                f"tiles under {smallest} px would be little but halo",
+                hint="run fewer workers at a time, or lower isl.halo_px",
+            )
 
     def _attempt(self, images: list[Image]) -> list[Image]:
         padded = [pad(image) for image in images]
@@ -142,14 +145,6 @@ class Predictor:
             batch = np.zeros((self.batch, *some[0].shape), np.float32)
             batch[: len(some)] = some
             yield from self._engine(batch)[: len(some)]
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says so; the CPU's allocator does by its words only."""
-    words = ("not enough memory", "can't allocate memory", "bad_alloc", "bad allocation")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        word in str(error) for word in words
-    )
 
 
 def flips(image: Image) -> Iterator[Image]:

@@ -18,6 +18,9 @@ from hcs.isl.heads import Prediction, cells_of, nuclei_of
 from hcs.isl.normalise import standardise, to_grey
 from hcs.isl.settings import IslSettings
 
+# larger differences are a wrong unit rather than another objective (ours)
+_LARGEST_SCALE = 8
+
 Image = NDArray[np.float32]
 Shape = tuple[int, int]
 
@@ -82,18 +85,25 @@ def pixel_scale(card: ModelCard, pixel_size_um: float | None, settings: IslSetti
     Raises
     ------
     WeightsError
-        If the pixel size differs and may not be rescaled.
+        If the pixel size differs and may not be rescaled, or differs by a factor over 8.
     """
     if pixel_size_um is None or card.pixel_size_um is None:
         return 1.0
     scale = pixel_size_um / card.pixel_size_um
     if abs(scale - 1) <= settings.pixel_size_tolerance:
         return 1.0
+    sizes = (
+        f"network {card.name} was trained at {card.pixel_size_um:g} um per pixel, the plate has "
+        f"{pixel_size_um:g}"
+    )
     if settings.pixel_size == "refuse":
         raise WeightsError(
-            f"network {card.name} was trained at {card.pixel_size_um:g} um per pixel, "
-            f"the plate has {pixel_size_um:g}",
-            hint="set isl.pixel_size: rescale, or use a network of this pixel size",
+            sizes, hint="set isl.pixel_size: rescale, or use a network of this pixel size"
+        )
+    if not 1 / _LARGEST_SCALE <= scale <= _LARGEST_SCALE:
+        raise WeightsError(
+            f"{sizes}: {max(scale, 1 / scale):.0f} times as much or as little",
+            hint="look whether the plate's pixel size is in micrometres",
         )
     return scale
 
