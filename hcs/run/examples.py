@@ -6,6 +6,7 @@ of its columns only: mean and spread of the frame are all that parts by columns 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -29,6 +30,10 @@ from hcs.run.training import TrainingSettings
 # frames of a plate that tell the scale of its stains, or whether there are objects at all
 _LOOKED_AT = 16
 _AT_MOST_NAMED = 5
+# share of the frames that may be blank (ours)
+_MOST_BLANK = 0.1
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,35 +108,51 @@ class PlateExamples:
         self._sources = sources
         self._scales = scales
         self._places = places
+        self._blank = set[int]()
 
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self._places)
 
     def __iter__(self) -> Iterator[Example]:
-        """Read one after the other."""
-        return (self[index] for index in range(len(self)))
+        """Read one after the other; frames of which nothing can be learnt are passed over."""
+        return (one for one in map(self.__getitem__, range(len(self))) if is_known(one))
 
     def __getitem__(self, index: int) -> Example:
         """Read a frame and what is to be learnt of it.
 
+        A frame with a constant input plane, as of a closed shutter, is blank and of no weight; it
+        is told of in the log.
+
         Raises
         ------
         FramesError
-            If an input plane is constant or not finite; names plate, field, frame and channel.
+            If more than a tenth of the frames are blank; names plate, field, frame and channel.
         CorruptError
             If a chunk is damaged.
         """
         place = self._places[index]
         first, end = place.columns or (0, None)
-        inputs = self._inputs(place)[..., first:end]
         target = self._target(place)[..., first:end]
-        whole = place.columns is None
-        return Example(
-            inputs=inputs if whole else inputs.copy(),
-            target=target if whole else target.copy(),
-            name=self.name(index),
-        )
+        try:
+            inputs = self._inputs(place)[..., first:end]
+        except FramesError as error:
+            self._note_blank(index, error)
+            inputs = np.zeros((len(self._settings.inputs), *target.shape[1:]), np.float32)
+            unknown = np.zeros(target.shape[1:], np.float32)
+            return Example(inputs, np.zeros_like(target), self.name(index), unknown)
+        if place.columns is None:
+            return Example(inputs, target, self.name(index))
+        # copies, so that the rest of the frame is let go
+        return Example(inputs.copy(), target.copy(), self.name(index))
+
+    def _note_blank(self, index: int, error: FramesError) -> None:
+        if index not in self._blank:
+            logger.warning("left out of the training: %s", error.message)
+        self._blank.add(index)
+        if len(self._blank) > _MOST_BLANK * len(self):
+            more = f"; {len(self._blank)} of {len(self)} frames are such" if len(self) > 1 else ""
+            raise FramesError(f"{error.message}{more}", error.hint) from error
 
     def name(self, index: int) -> str:
         """Return what messages and pictures call an example."""
@@ -175,6 +196,11 @@ class PlateExamples:
         return (
             mask[None] if settings.head == "nuclei" else np.stack([distance_target(labels), mask])
         )
+
+
+def is_known(example: Example) -> bool:
+    """Return whether anything can be learnt of an example."""
+    return example.weight is None or bool(example.weight.any())
 
 
 def check_objects(

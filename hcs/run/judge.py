@@ -15,7 +15,7 @@ from hcs.isl.scores import frame_scores, mean_scores
 from hcs.isl.settings import IslSettings
 from hcs.labels.match import average_precision
 from hcs.report.training import ExampleRow, example_row
-from hcs.run.examples import PlateExamples
+from hcs.run.examples import PlateExamples, is_known
 from hcs.run.training import TrainingSettings
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def judge(
     frames, rows = list[dict[str, float]](), list[ExampleRow]()
     for index in range(len(examples)):
         example = examples[index]
+        if not is_known(example):
+            continue
         (prediction,) = predictor.predict([example.inputs])
         if settings.head == "stain":
             scores = _of_stains(prediction.output, example.target, settings.target.stains)

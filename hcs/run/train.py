@@ -111,9 +111,8 @@ def train_model(
         raise SettingsError(
             f"cannot write weights to {output}", hint="name a local file that ends in .safetensors"
         )
-    folder = training_folder(output)
+    prepared, folder = _prepare(settings), training_folder(output)
     with _locked(folder, output):
-        prepared = _prepare(settings)
         if output.exists():
             return _kept(output, folder, prepared)
         return _train(prepared, output, folder, device, on_progress)
@@ -168,7 +167,7 @@ def _prepare(settings: TrainingSettings) -> _Prepared:
         start=start,
         pixel_size_um=size,
         depends_on=_parts(settings, sources, places, start),
-        warnings=_warnings(parts, size, start),
+        warnings=_warnings(sources, parts, size, start),
     )
 
 
@@ -219,8 +218,10 @@ def _parts(
     }
 
 
-def _warnings(parts: Parts, size: float | None, start: Start) -> tuple[str, ...]:
-    found = []
+def _warnings(
+    sources: Sequence[Source], parts: Parts, size: float | None, start: Start
+) -> tuple[str, ...]:
+    found = [warning for source in sources for warning in source.plate.warnings]
     if not parts.validation:
         found.append(_NO_VALIDATION)
     if size is None:

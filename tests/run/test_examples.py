@@ -200,15 +200,35 @@ def test_a_stain_of_zeros_is_refused_with_its_plate_and_wells(own_plate):
         examples_of(check_training(values))
 
 
-def test_a_constant_input_is_refused_with_its_field_and_frame(own_plate):
-    pixels = np.stack([images_of(discs(0), 0)] * 2)[:, :, None]
-    pixels[1, 0] = 7
-    write_frames(own_plate, FieldPath.parse("A/01/0"), 0, pixels)
+def blank(plate, well: str, frames: int, *which: int) -> None:
+    pixels = np.stack([images_of(discs(0), 0)] * frames)[:, :, None]
+    pixels[list(which), 0] = 7
+    write_frames(plate, FieldPath.parse(f"{well}/0"), 0, pixels)
+
+
+def test_a_blank_frame_among_many_is_of_no_weight_and_told_of(tmp_path, caplog):
+    plate = make_stained_plate(tmp_path / "own.zarr", ("A/01",), frames=12)
+    blank(plate, "A/01", 12, 3)
+    split = {"validation": "none", "test": "none"}
+    examples, _ = examples_of(check_training(training_values(plate.storage.url, split=split)))
+    assert len(examples) == 12
+    assert len(list(examples)) == 11
+    example = examples[3]
+    assert not example.inputs.any()
+    assert not example.target.any()
+    assert not example.weight.any()
+    told = [record.message for record in caplog.records]
+    (line,) = [line for line in told if "left out of the training" in line]
+    assert "plate own, A/01/0, frame 3: input plane 0 is constant at 7" in line
+
+
+def test_many_blank_frames_are_refused_with_field_and_frame(own_plate):
+    blank(own_plate, "A/01", 2, 1)
     split = {"train": ["A/01"], "validation": ["A/02"], "test": "none"}
     examples, _ = examples_of(check_training(training_values(own_plate.storage.url, split=split)))
     assert examples[0].name == "A/01/0, frame 0"
     with pytest.raises(
-        FramesError, match="plate own, A/01/0, frame 1: input plane 0 is constant at 7"
+        FramesError, match=r"plate own, A/01/0, frame 1: .* at 7 .* 1 of 2 frames are such"
     ):
         examples[1]
 
