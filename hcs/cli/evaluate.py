@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hcs.cli.output import JsonOption, print_json, print_rows
-from hcs.errors import EXIT_DONE, EXIT_PARTIAL
+from hcs.errors import EXIT_DONE, EXIT_PARTIAL, SettingsError
 
 if TYPE_CHECKING:
+    from hcs.plate.read import Plane
     from hcs.run.by_well import LeftOut
     from hcs.run.export import Exported
-    from hcs.run.scores import Evaluation
+    from hcs.run.scores import Evaluation, StainEvaluation
 
 _TRUTH = (
     "a truth plate, or a folder of masks: of a data set (<sequence>/masks/gold_full ...), of a "
     "sequence, or of one kind of masks; files match by the last number of their names"
+)
+_STAINS = (
+    "instead of labels: the name of a network whose predicted stains are compared with the "
+    "measured channels of the plate, or of a plate given as --truth"
 )
 # more are for the table on disk, not for the screen
 _MAX_FRAME_ROWS = 60
@@ -36,28 +41,53 @@ def register(app: typer.Typer) -> None:
 def evaluate_command(
     plate: _Plate,
     *,
-    truth: Annotated[str, typer.Option(help=_TRUTH)],
+    truth: Annotated[str | None, typer.Option(help=_TRUTH)] = None,
     label: _Label = "ssl_cells",
+    stains: Annotated[str | None, typer.Option(help=_STAINS)] = None,
+    plane: Annotated[str, typer.Option(help="of measured stains: an index, max or mean")] = "0",
     crop: Annotated[int, typer.Option(min=0, help="px left out on each side")] = 0,
+    frame: Annotated[
+        list[int] | None, typer.Option(help="of stains: index; repeatable; default: all")
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="well left out, as one trained on; repeatable")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="table of frames, .csv or .parquet; else in <plate>.hcs")
     ] = None,
     json: JsonOption = False,
 ) -> int:
-    """Score label images against a truth, per frame, well and plate."""
+    """Score label images, or predicted stains, against a truth, per frame, well and plate."""
     from hcs.plate.open import open_plate
+    from hcs.plate.path import WellPath
     from hcs.run.evaluate import evaluate_plate
-    from hcs.run.scores import check_output, write_evaluation
+    from hcs.run.evaluate_stains import Part, evaluate_stains
+    from hcs.run.scores import Evaluation, check_output, write_evaluation
     from hcs.run.truth import open_truth
 
     if output is not None:
         check_output(output)
-    opened = open_plate(plate)
-    scores = evaluate_plate(opened, open_truth(truth, opened, label), label, crop_px=crop)
+    opened, left = open_plate(plate), tuple(WellPath.parse(well) for well in without or ())
+    scores: Evaluation | StainEvaluation
+    if stains is None:
+        if truth is None or frame:
+            raise SettingsError(
+                "labels are scored against --truth, at all its frames",
+                hint="to score predicted stains, give --stains NAME",
+            )
+        scores = evaluate_plate(
+            opened, open_truth(truth, opened, label), label, crop_px=crop, without=left
+        )
+    else:
+        measured = None if truth is None else open_plate(truth)
+        part = Part(crop, tuple(frame or ()), left)
+        scores = evaluate_stains(opened, stains, truth=measured, plane=_plane(plane), part=part)
     if json:
         print_json(scores.to_json())
-    else:
+    elif isinstance(scores, Evaluation):
         _print_evaluation(scores)
+    else:
+        _print_stains(scores)
     print(f"wrote {write_evaluation(opened, scores, output)}", file=sys.stderr)
     return _exit_code(scores.left_out)
 
@@ -82,6 +112,15 @@ def export_command(
     return _exit_code(left_out)
 
 
+def _plane(text: str) -> Plane:
+    projections: dict[str, Plane] = {"max": "max", "mean": "mean"}
+    if text in projections:
+        return projections[text]
+    if not text.isdecimal():
+        raise SettingsError(f"--plane {text!r} is no index", hint="or write max or mean")
+    return int(text)
+
+
 def _exit_code(left_out: Sequence[LeftOut]) -> int:
     """Tell which wells were left out, one line each."""
     for one in left_out:
@@ -101,5 +140,16 @@ def _print_evaluation(scores: Evaluation) -> None:
     print_rows(rows_of(scores.plate[["truth", "n_frames", *shown]]), "plate")
     if len(scores.tracks):
         print_rows(rows_of(scores.tracks), "tracks")
+    if scores.failed:
+        print(f"failed, without scores: {', '.join(scores.failed)}")
+
+
+def _print_stains(scores: StainEvaluation) -> None:
+    from hcs.run.scores import rows_of
+
+    if len(scores.frames) <= _MAX_FRAME_ROWS:
+        print_rows(rows_of(scores.frames), "frames")
+    print_rows(rows_of(scores.wells), "wells")
+    print_rows(rows_of(scores.plate), "plate")
     if scores.failed:
         print(f"failed, without scores: {', '.join(scores.failed)}")

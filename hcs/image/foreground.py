@@ -24,6 +24,8 @@ _TAIL_SD, _TAIL_ROUNDS = 3.0, 6
 # spread of a background without noise, as a predicted stain has, in parts of the grey range
 _MIN_SPREAD = 1e-3
 _GROUND_STEP = 8
+# level and noise of a whole image are those of so many of its pixels
+_ENOUGH_PIXELS = 1 << 16
 
 
 def smooth(image: NDArray[Any], sigma_px: float) -> Grey:
@@ -67,12 +69,19 @@ def foreground(grey: Grey, min_contrast: float = 0.0) -> NDArray[np.bool_]:
     smallest = _MIN_SPREAD * float(np.ptp(grey))
     if smallest == 0:
         return np.zeros(grey.shape, dtype=np.bool_)
-    middle, spread = _middle_and_spread(grey)
+    step = max(1, int(np.sqrt(grey.size / _ENOUGH_PIXELS)))
+    some = grey[::step, ::step].ravel()
+    middle, spread = _middle_and_spread(some)
     spread += smallest
-    threshold = middle + spread * np.sinh(threshold_otsu(np.arcsinh((grey - middle) / spread)))
-    middle, spread = _background(grey, threshold)
+    threshold = middle + spread * np.sinh(_otsu(np.arcsinh((some - middle) / spread)))
+    middle, spread = _background(some, threshold)
     contrast = max(_MIN_CONTRAST_SD * (spread + smallest), min_contrast)
     return np.asarray(grey > max(threshold, middle + contrast))
+
+
+def _otsu(values: Grey) -> float:
+    """Return Otsu's threshold, the only value where there is but one."""
+    return float(threshold_otsu(values)) if np.ptp(values) else float(values[0])
 
 
 def _background(grey: Grey, threshold: float) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from scipy import ndimage as ndi
 from skimage.segmentation import watershed
 
 from hcs.image.foreground import Grey, foreground, local_background, smooth
+from hcs.labels.settings import SplitSettings
 from hcs.labels.split import (
     distance_map,
     in_raster_order,
@@ -36,6 +37,7 @@ _EDGE_ROUNDS = 2
 _GROUND_RADII = 4.0
 # what two objects differ by, in halves of outline and stain: the stain's own texture must not do
 # (tried); smoothing in typical radii; stain in parts of the object's median, bright spots cut
+_OUTLINE_H = SplitSettings().h
 _SPLIT_H, _DEPTH_SIGMA, _STAIN_SIGMA = 0.08, 0.15, 0.2
 _BRIGHTEST = 1.5
 # objects smaller than this, or than this part of the objects that hold half of all area, are specks
@@ -163,12 +165,13 @@ def _split_stained(contrast: Grey, mask: NDArray[np.bool_]) -> NDArray[np.uint32
         return np.zeros(mask.shape, dtype=np.uint32)
     distance = distance_map(mask)
     radius = typical_radius(mask, distance)
-    outlined = split(mask)
+    blurred = cv2.GaussianBlur(distance, (0, 0), max(_DEPTH_SIGMA * radius, 0.3))
+    depth = np.asarray(blurred / radius, dtype=np.float32)
+    outlined = split_by_distance(depth, mask, _OUTLINE_H)
     levels = _medians(contrast[mask], outlined[mask], int(outlined.max()))
     stain = np.zeros_like(contrast)
     usual = np.maximum(levels, np.finfo(np.float32).tiny)[outlined[mask]]
     stain[mask] = np.clip(contrast[mask] / usual, 0, _BRIGHTEST)
-    depth = cv2.GaussianBlur(distance / radius, (0, 0), max(_DEPTH_SIGMA * radius, 0.3))
     bright = cv2.GaussianBlur(stain, (0, 0), max(_STAIN_SIGMA * radius, 0.5))
     return split_by_distance(((depth + bright) / 2).astype(np.float32), mask, _SPLIT_H)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
@@ -45,7 +45,14 @@ class _WellScores:
     times: dict[FieldPath, tuple[int, ...]] = dataclass_field(default_factory=dict)
 
 
-def evaluate_plate(plate: Plate, truth: Truth, label: str, *, crop_px: int = 0) -> Evaluation:
+def evaluate_plate(
+    plate: Plate,
+    truth: Truth,
+    label: str,
+    *,
+    crop_px: int = 0,
+    without: Sequence[WellPath] = (),
+) -> Evaluation:
     """Return how well a label image agrees with a truth, wherever there is some.
 
     Parameters
@@ -56,11 +63,14 @@ def evaluate_plate(plate: Plate, truth: Truth, label: str, *, crop_px: int = 0) 
         Name of the label image.
     crop_px : int
         Removed on each side of result and truth, but not where tracks are scored.
+    without : sequence of WellPath
+        Wells that are not scored, such as those that a network was trained on.
 
     Raises
     ------
     MissingError
-        If no field has the label image, or no frame has a truth.
+        If no field has the label image, no frame has a truth, or the plate lacks a well that is
+        left out.
     HcsError
         What is wrong with the first well that has none, where no well has scores.
     SettingsError
@@ -68,9 +78,14 @@ def evaluate_plate(plate: Plate, truth: Truth, label: str, *, crop_px: int = 0) 
     """
     check_label(plate, label)
     sources = read_sources(plate)
-    wells, left_out = by_well(
-        plate, lambda well: _score_well(plate, truth, label, crop_px, well, sources)
-    )
+    skipped = known_wells(plate, without)
+
+    def score(well: WellPath) -> _WellScores:
+        if well in skipped:
+            return _WellScores()
+        return _score_well(plate, truth, label, crop_px, well, sources)
+
+    wells, left_out = by_well(plate, score)
     rows = [row for well in wells for row in well.frames]
     tracks = [row for well in wells for row in well.tracks]
     if not rows and not tracks:
@@ -89,7 +104,19 @@ def evaluate_plate(plate: Plate, truth: Truth, label: str, *, crop_px: int = 0) 
         tracks=pd.DataFrame(tracks, columns=_TRACKS),
         failed=tuple(str(field) for well in wells for field in well.failed),
         left_out=left_out,
+        without=tuple(map(str, without)),
     )
+
+
+def known_wells(plate: Plate, wells: Sequence[WellPath]) -> frozenset[WellPath]:
+    """Return wells as a set; `MissingError` names those that the plate lacks."""
+    unknown = sorted(str(well) for well in set(wells) - set(plate.layout.wells))
+    if unknown:
+        raise MissingError(
+            f"plate {plate.storage.name} has no well {some(unknown)}",
+            hint=f"it has {some(plate.layout.wells)}",
+        )
+    return frozenset(wells)
 
 
 def _score_well(
@@ -176,17 +203,17 @@ def _labels(
     return labels
 
 
-def crop(labels: NDArray[np.uint32], crop_px: int) -> NDArray[np.uint32]:
-    """Return a label image without its rim.
+def crop(image: NDArray[Any], crop_px: int) -> NDArray[Any]:
+    """Return an image without its rim.
 
     Examples
     --------
     >>> crop(np.arange(9, dtype=np.uint32).reshape(3, 3), 1)
     array([[4]], dtype=uint32)
     """
-    if 2 * crop_px >= min(labels.shape):
-        raise SettingsError(f"--crop {crop_px} leaves nothing of {labels.shape} pixels")
-    return labels[crop_px : labels.shape[0] - crop_px, crop_px : labels.shape[1] - crop_px]
+    if 2 * crop_px >= min(image.shape):
+        raise SettingsError(f"--crop {crop_px} leaves nothing of {image.shape} pixels")
+    return image[crop_px : image.shape[0] - crop_px, crop_px : image.shape[1] - crop_px]
 
 
 def _track_rows(

@@ -1,4 +1,4 @@
-"""The scores of an evaluation: what they are, and where they are written."""
+"""The scores of an evaluation, of labels or of stains: what they are, where they are written."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ class Evaluation:
     left_out : tuple of LeftOut
         Wells that cannot be read, or lack the label image where there is a truth, or whose truth
         cannot be used: no scores either.
+    without : tuple of str
+        Wells that were not to be scored, such as those trained on.
     """
 
     label: str
@@ -49,6 +51,7 @@ class Evaluation:
     tracks: pd.DataFrame
     failed: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    without: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -56,33 +59,84 @@ class Evaluation:
 
         It tells the truth and the rim, so that one evaluation does not take another's place.
         """
-        return f"evaluation/{self.label}-{self.truth}-crop{self.crop_px}"
+        return _key(self.label, self)
 
     def to_json(self) -> dict[str, Any]:
         """Return all tables as lists of rows, None for NaN."""
-        tables = {name: getattr(self, name) for name in ("frames", "wells", "plate", "tracks")}
-        rows = {name: rows_of(table) for name, table in tables.items()}
-        left_out = [
-            {"well": str(one.well), "problem": one.cause.message, "hint": one.cause.hint}
-            for one in self.left_out
-        ]
-        return {
-            "label": self.label,
-            "truth": self.truth,
-            "crop_px": self.crop_px,
-            "failed": list(self.failed),
-            "left_out": left_out,
-            **rows,
-        }
+        tables = ("frames", "wells", "plate", "tracks")
+        return {"label": self.label} | _facts(self) | {t: rows_of(getattr(self, t)) for t in tables}
 
 
-def write_evaluation(plate: Plate, evaluation: Evaluation, output: Path | None) -> str:
+@dataclass(frozen=True)
+class StainEvaluation:
+    """The scores of the stains that one network predicted.
+
+    Parameters
+    ----------
+    model : str
+        Name of the network.
+    truth : str
+        Name of the plate with the measured stains.
+    crop_px : int
+    frames : DataFrame
+        A row per frame and stain: place, scores, and for nuclear stains how many nuclei there are
+        in truth and prediction. NaN for a frame for which nothing is predicted.
+    wells, plate : DataFrame
+        Plain means over frames, stain by stain; of the plate also the correlation of the numbers
+        of nuclei over all frames.
+    failed, left_out, without
+        As those of `Evaluation`.
+    """
+
+    model: str
+    truth: str
+    crop_px: int
+    frames: pd.DataFrame
+    wells: pd.DataFrame
+    plate: pd.DataFrame
+    failed: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    without: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Where the scores are kept beside the plate, without a suffix."""
+        return _key(f"isl-{self.model}", self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all tables as lists of rows, None for NaN."""
+        tables = ("frames", "wells", "plate")
+        return {"model": self.model} | _facts(self) | {t: rows_of(getattr(self, t)) for t in tables}
+
+
+def _key(what: str, scores: Evaluation | StainEvaluation) -> str:
+    left = "-without-" + "-".join(scores.without) if scores.without else ""
+    return f"evaluation/{what}-{scores.truth}-crop{scores.crop_px}{left.replace('/', '')}"
+
+
+def _facts(scores: Evaluation | StainEvaluation) -> dict[str, Any]:
+    left_out = [
+        {"well": str(one.well), "problem": one.cause.message, "hint": one.cause.hint}
+        for one in scores.left_out
+    ]
+    return {
+        "truth": scores.truth,
+        "crop_px": scores.crop_px,
+        "failed": list(scores.failed),
+        "left_out": left_out,
+        "without": list(scores.without),
+    }
+
+
+def write_evaluation(
+    plate: Plate, evaluation: Evaluation | StainEvaluation, output: Path | None
+) -> str:
     """Write the scores and return where they are.
 
     Parameters
     ----------
     plate : Plate
-    evaluation : Evaluation
+    evaluation : Evaluation or StainEvaluation
     output : Path or None
         A ``.csv`` or ``.parquet`` file for the table of frames; None writes all tables as
         ``<plate>.hcs/evaluation/<label>-<truth>-crop<px>.json`` and that of frames as ``.csv``.

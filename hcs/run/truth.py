@@ -88,7 +88,8 @@ def open_truth(where: str, plate: Plate, label: str) -> Truth:
     plate : Plate
         That is evaluated.
     label : str
-        The label image that is evaluated: ``*cells`` is compared with the truth's ``cells``.
+        The label image that is evaluated: ``ssl_cells`` and ``isl_cells`` are compared with the
+        truth's ``cells``, ``isl_nuclei`` with its ``nuclei``.
 
     Raises
     ------

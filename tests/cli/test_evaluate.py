@@ -6,9 +6,12 @@ import tifffile
 
 from hcs.cli.main import main
 from hcs.plate.create import create_label_image
+from hcs.plate.metadata import Channel
 from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath
-from hcs.plate.write import write_label_frames
+from hcs.plate.read import read_frames
+from hcs.plate.sister import create_product, make_sister
+from hcs.plate.write import write_frames, write_label_frames, write_product_frames
 
 FIELD = FieldPath.parse("A/01/0")
 LABELS = np.zeros((2, 20, 30), np.uint32)
@@ -84,6 +87,46 @@ def test_scores_as_json(plate, tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["plate"][0]["f1"] == 1
     assert told["frames"][0]["source_number"] == 6
+
+
+def test_labels_are_not_scored_without_a_truth_nor_frame_by_frame(plate, tmp_path, capsys):
+    assert run("evaluate", plate) == 64
+    assert "labels are scored against --truth" in capsys.readouterr().err
+    assert run("evaluate", plate, "--truth", tmp_path / "set", "--frame", "1") == 64
+
+
+@pytest.fixture
+def stained(plate):
+    """What a network predicts of the only channel: the same, with a bright corner."""
+    opened = open_plate(plate)
+    sister = make_sister(opened, "isl-one")
+    (measured,) = (channel.label for channel in opened.field_image(FIELD).channels)
+    create_product(opened, sister, FIELD, (Channel(f"{measured}_prediction"),), {})
+    pixels = np.stack(list(read_frames(opened, FIELD, measured, range(2))))[:, None, None]
+    pixels = pixels.astype(np.float32)
+    pixels[..., :5, :5] += 3
+    write_product_frames(sister, FIELD, 0, pixels)
+    ramp = np.add.outer(np.arange(20), np.arange(30)).astype(np.uint8)
+    write_frames(opened, FIELD, 0, np.stack([ramp, ramp])[:, None, None])
+    return plate
+
+
+def test_predicted_stains_are_scored_against_the_measured_ones(stained, capsys):
+    assert run("evaluate", stained, "--stains", "one", "--crop", "1") == 0
+    shown = capsys.readouterr()
+    assert "count_correlation" in shown.out
+    assert "p.hcs/evaluation/isl-one-p-crop1.csv" in shown.err
+    truth = ["--truth", stained, "--frame", "1", "--plane", "max"]
+    assert run("evaluate", stained, "--stains", "one", *truth, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], [row["frame"] for row in told["frames"]]) == ("one", [1])
+
+
+def test_a_plane_that_is_none_and_a_network_that_is_not_there_are_told(stained, capsys):
+    assert run("evaluate", stained, "--stains", "one", "--plane", "top") == 64
+    assert "--plane 'top' is no index" in capsys.readouterr().err
+    assert run("evaluate", stained, "--stains", "other") == 1
+    assert "p_isl-other" in capsys.readouterr().err
 
 
 def test_a_missing_label_image_is_one_line(plate, tmp_path, capsys):

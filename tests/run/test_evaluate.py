@@ -7,7 +7,7 @@ import pytest
 
 from hcs.errors import FramesError, MissingError, SettingsError
 from hcs.plate.open import open_plate
-from hcs.plate.path import FieldPath
+from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.write import write_empty_label_image
 from hcs.run.evaluate import evaluate_plate, score_frame
 from hcs.run.truth import open_truth
@@ -187,3 +187,12 @@ def test_a_well_without_truth_needs_no_labels(plate, write_mask, draw, tmp_path)
     bad = bad_well(plate, tmp_path, "without labels")
     truth = open_truth(str(tmp_path / "set"), bad, "ssl_cells")
     assert evaluate_plate(bad, truth, "ssl_cells").left_out == ()
+
+
+def test_wells_that_were_trained_on_can_be_left_out(plate, evaluate, both_true):
+    scores = evaluate(without=(WellPath("A", "02"),))
+    assert scores.wells["well"].tolist() == ["A01"]
+    assert scores.key == "evaluation/ssl_cells-set-crop0-without-A02"
+    assert scores.to_json()["without"] == ["A/02"]
+    with pytest.raises(MissingError, match="plate set has no well H/01, H/02"):
+        evaluate(without=(WellPath("H", "02"), WellPath("H", "01")))

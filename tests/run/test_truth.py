@@ -104,6 +104,9 @@ def test_a_truth_plate_answers_with_the_label_image_that_fits(sequence_plate, pu
     assert known is not None
     assert (known.frames, dict(known.parents)) == ((0, 1, 2), {1: 0, 4: 1})
     assert np.array_equal(truth.markers(S1, 1), draw((1, 2, 2, 5)))
+    for label, largest in (("isl_cells", 1), ("isl_nuclei", 2)):
+        own = open_truth(sequence_plate.storage.url, sequence_plate, label)
+        assert own.labels(S1, 0).max() == largest
     other = open_truth(sequence_plate.storage.url, sequence_plate, "something")
     with pytest.raises(MissingError, match=r"no label image for 'something' .*cells, nuclei"):
         other.labels(S1, 0)
