@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
@@ -117,11 +117,9 @@ def draw_curves(rows: Sequence[CurveRow], best_step: int | None, title: str) -> 
     _line(left, steps, [row.loss for row in rows], "training", _TRAIN)
     _line(left, *_validated(rows, "loss"), "validation", _VALIDATION)
     _finish(left, "loss", best_step)
-    if all(line > 0 for row in rows for line in (row.loss, row.validation.get("loss", 1))):
-        left.set_yscale("log")
-        # plain numbers, also between powers of ten: a loss rarely spans one
-        left.yaxis.set_major_formatter(LogFormatter())
-        left.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+    losses = [line for row in rows for line in (row.loss, row.validation.get("loss", row.loss))]
+    if min(losses) > 0 and max(losses) > 2 * min(losses):
+        _log_scale(left)
     for axes in right:
         for name, colour in zip(scores, _SCORE_COLOURS, strict=False):
             _line(axes, *_validated(rows, name), name, colour)
@@ -218,11 +216,19 @@ def _finish(axes: Axes, title: str, best_step: int | None) -> None:
         axes.axvline(best_step, color=_BEST, lw=0.9, ls="--", label=f"kept: step {best_step}")
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("step", fontsize=9)
-    axes.tick_params(labelsize=8, which="both")
+    axes.tick_params(labelsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     axes.grid(visible=True, color="#e6e6e6", lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)
+
+
+def _log_scale(axes: Axes) -> None:
+    """Scale the y axis by logarithm, with plain numbers: a loss rarely spans powers of ten."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _range(image: Image) -> tuple[float, float]:

@@ -94,6 +94,12 @@ def spread(places: Sequence[Place], at_most: int) -> tuple[Place, ...]:
     return tuple(places[index] for index in chosen)
 
 
+def mixed(places: Sequence[Place]) -> tuple[Place, ...]:
+    """Return places in an order in which the first few are of different fields and times."""
+    order = np.random.default_rng(0).permutation(len(places))
+    return tuple(places[index] for index in order)
+
+
 # index of the plate, path of the well or field
 _Unit = tuple[int, str]
 

@@ -26,7 +26,7 @@ from hcs.report.training import CurveRow
 from hcs.run.diary import Diary, read_curve
 from hcs.run.examples import PlateExamples, Scales, check_objects, fit_scales
 from hcs.run.judge import judge
-from hcs.run.parts import Parts, Place, split_places, spread
+from hcs.run.parts import Parts, Place, mixed, split_places, spread
 from hcs.run.sources import Source, common_pixel_size, find_places, open_sources, pixels_of
 from hcs.run.training import TrainingSettings
 
@@ -271,9 +271,8 @@ def _train(
     target = choose(device)
     network = begin(prepared.start, settings.seed).to(target)
     examples = prepared.examples(prepared.parts.train)
-    validation = prepared.examples(
-        spread(prepared.parts.validation, settings.split.validation_frames)
-    )
+    looked_at = spread(prepared.parts.validation, settings.split.validation_frames)
+    validation = prepared.examples(mixed(looked_at))
 
     def heard(progress: Progress) -> None:
         diary.note(progress)
@@ -308,7 +307,7 @@ def _score(prepared: _Prepared, trained: Trained, diary: Diary, device: Device) 
         "training": spread(prepared.parts.train, 1),
     }
     part, places = next((name, some) for name, some in parts.items() if some)
-    scores, rows = judge(trained, prepared.examples(places), prepared.settings, device)
+    scores, rows = judge(trained, prepared.examples(mixed(places)), prepared.settings, device)
     diary.end(trained, part, scores, rows)
     if part == "training":
         return {}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hcs.errors import SettingsError
 from hcs.plate.path import FieldPath
-from hcs.run.parts import Place, split_places, spread
+from hcs.run.parts import Place, mixed, split_places, spread
 from hcs.run.training import ColumnRanges, PartSettings
 
 
@@ -87,3 +87,10 @@ def test_few_places_are_all_taken_and_many_are_spread_from_end_to_end():
     some = spread(places, 5)
     assert len(some) == 5
     assert (some[0], some[-1]) == (places[0], places[-1])
+
+
+def test_mixed_places_are_the_same_in_another_order():
+    places = grid(3, frames=10)
+    assert mixed(places) == mixed(places) != tuple(places)
+    assert set(mixed(places)) == set(places)
+    assert len({place.field for place in mixed(places)[:4]}) > 1
