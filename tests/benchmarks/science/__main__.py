@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
-
-import cv2
-import torch
 
 from tests.benchmarks.science import annotated, pairs, simulated
 from tests.benchmarks.science.bars import bars
 from tests.benchmarks.science.picture import draw
 from tests.benchmarks.science.plate import simulated as simulated_plate
 from tests.benchmarks.science.real import data_folder
-from tests.benchmarks.science.results import Arm, Scores, done, measure
+from tests.benchmarks.science.results import Arm, done
+from tests.benchmarks.science.runner import measure_all
 from tests.benchmarks.science.setting import SETTINGS, Setting
 from tests.benchmarks.science.tables import page
 
@@ -33,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     chosen = [arm for arm in _arms(setting) if arm.name.startswith(tuple(asked.only or [""]))]
     simulated_plate(folder.parent)
-    _measure_all(chosen, folder, 1 if setting.device == "gpu" else asked.processes)
+    measure_all(chosen, folder, 1 if setting.device == "gpu" else asked.processes)
     found = {arm.name: scores for arm in _arms(setting) if (scores := done(arm, folder))}
     text = page(setting, found)
     (folder / "tables.md").write_text(text)
@@ -60,35 +55,6 @@ def _arms(setting: Setting) -> list[Arm]:
         sys.stdout.write("HCS_DATA names no folder with the real sets: simulated plates only\n")
         return arms
     return [*arms, *pairs.arms(setting)]
-
-
-def _measure_all(arms: Iterable[Arm], folder: Path, processes: int) -> None:
-    """Measure what was not measured yet, an arm after the one that it needs."""
-    waiting = [arm for arm in arms if done(arm, folder) is None]
-    missing = {arm.name for arm in waiting}
-    began, n = time.monotonic(), len(waiting)
-    with ProcessPoolExecutor(processes, get_context("spawn"), _one_thread) as pool:
-        running: dict[Future[Scores], Arm] = {}
-        while waiting or running:
-            ready = [arm for arm in waiting if arm.needs not in missing]
-            for arm in ready[: processes - len(running)]:
-                waiting.remove(arm)
-                running[pool.submit(measure, arm, folder)] = arm
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                arm = running.pop(future)
-                missing.remove(arm.name)
-                minutes = (time.monotonic() - began) / 60
-                scores = future.result()
-                sys.stdout.write(
-                    f"{n - len(missing)}/{n} after {minutes:.1f} min: {arm.name}, "
-                    f"{scores['seconds']} s\n"
-                )
-                sys.stdout.flush()
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from hcs.isl.weights import load_network
 from hcs.labels.distance import distance_target
 from hcs.labels.match import average_precision, pixel_scores
 from tests.benchmarks.science.learn import card_for, predicted, trained
-from tests.benchmarks.science.plate import STAINS, Frame, Split, simulated
+from tests.benchmarks.science.plate import PIXEL_SIZE_UM, STAINS, Frame, Split, simulated
 from tests.benchmarks.science.results import Arm, Scores
-from tests.benchmarks.science.setting import COUNTS, SEEDS, Setting
+from tests.benchmarks.science.setting import ANNOTATED_PX, COUNTS, SEEDS, Setting
 from tests.benchmarks.science.simulated import PREDICTION, STAIN, common, input_of, weights_of
 
 Asked = Mapping[str, Any]
@@ -39,7 +39,13 @@ def arms(setting: Setting) -> Iterator[Arm]:
     """Yield every arm of the table, one row of it after the other."""
     for n, seed, head, start in _grid():
         asked = {**common(setting), "recipe": dict(setting.segmentation), "seed": seed}
-        asked |= {"head": head, "n": n, "start": start, "stain": dict(setting.stain)}
+        asked |= {
+            "head": head,
+            "n": n,
+            "start": start,
+            "stain": dict(setting.stain),
+            "px": ANNOTATED_PX,
+        }
         needs = STAIN if start == "pretrained" else None
         yield Arm(name_of(head, n, start, seed), asked, _work, needs)
 
@@ -88,7 +94,9 @@ def _start(asked: Asked, folder: Path) -> tuple[Network, Architecture]:
 
 def _example(frame: Frame, card: ModelCard) -> Example:
     image = input_of(frame, card)
-    return Example(image, resampled(_target(frame, card.head), image.shape[-2:]), frame.name)
+    target = resampled(_target(frame, card.head), image.shape[-2:])
+    side = round(ANNOTATED_PX * PIXEL_SIZE_UM / (card.pixel_size_um or PIXEL_SIZE_UM))
+    return Example(image[:, :side, :side], target[:, :side, :side], frame.name)
 
 
 def _target(frame: Frame, head: Head) -> Image:

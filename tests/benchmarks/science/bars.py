@@ -81,10 +81,10 @@ def _gain_bars(found: Found) -> Iterator[Bar]:
 
 def _pair_bars(found: Found) -> Iterator[Bar]:
     for (pair, side, stain), (least, above) in _PAIR_BARS.items():
-        network = mean(found, pairs.pair_arm(pair, side, "network"), "pcc_flips", stain)
-        ridge = mean(found, pairs.pair_arm(pair, side, "ridge"), "pcc", stain)
-        yield Bar(f"{pair} {stain}, {side} part trains: PCC", least, network)
-        yield Bar(f"{pair} {stain}, {side} part trains: PCC above ridge", above, network - ridge)
+        network, ridge = (pairs.pair_arm(pair, side, stain, m) for m in ("network", "ridge"))
+        reached, linear = mean(found, network, "pcc_flips"), mean(found, ridge, "pcc")
+        yield Bar(f"{pair} {stain}, {side} part trains: PCC", least, reached)
+        yield Bar(f"{pair} {stain}, {side} part trains: PCC above ridge", above, reached - linear)
 
 
 def _mask_bars(found: Found) -> Iterator[Bar]:

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from hcs.image.similarity import pearson, ssim
-from hcs.labels.from_stain import nuclei_from_stain
 from numpy.typing import NDArray
 
+from hcs.image.similarity import pearson, ssim
 from hcs.isl.card import ModelCard, TargetScale
 from hcs.isl.crops import Example
 from hcs.isl.header import weights_digest
@@ -20,6 +19,7 @@ from hcs.isl.normalise import to_grey, to_target
 from hcs.isl.segment import prepare, resampled, stains_of
 from hcs.isl.settings import IslSettings
 from hcs.isl.weights import load_network, save_weights
+from hcs.labels.from_stain import nuclei_from_stain
 from tests.benchmarks.science.filters import Baseline
 from tests.benchmarks.science.learn import card_for, predicted, trained
 from tests.benchmarks.science.plate import PIXEL_SIZE_UM, STAINS, Frame, simulated
@@ -117,8 +117,8 @@ def stain_scores(frames: Sequence[Frame], found: Sequence[Image]) -> Scores:
     for k, stain in enumerate(STAINS):
         pairs = [(f.grey[k].astype(np.float32), g[k]) for f, g in zip(frames, found, strict=True)]
         scores[stain] = {
-            "pcc": [round(pearson(true, guess), 4) for true, guess in pairs],
-            "ssim": [round(ssim(true, guess), 4) for true, guess in pairs],
+            "pcc": [round(pearson(guess, true), 4) for true, guess in pairs],
+            "ssim": [round(ssim(guess, true), 4) for true, guess in pairs],
         }
     counts = [[count(f.grey[0]), count(g[0])] for f, g in zip(frames, found, strict=True)]
     correlation = np.corrcoef(np.transpose(counts))[0, 1]

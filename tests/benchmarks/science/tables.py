@@ -69,13 +69,13 @@ def _annotated_rows(found: Found) -> Iterator[list[str]]:
 
 
 def _pair_rows(found: Found) -> Iterator[list[str]]:
-    for pair, side in pairs.SPLITS:
-        names = [pairs.pair_arm(pair, side, model) for model in (*pairs.BASELINES, "network")]
-        if names[-1] not in found:
-            continue
-        for stain in found[names[-1]]["pcc"]:
-            figures = [mean(found, name, "pcc", stain) for name in names]
-            figures.append(mean(found, names[-1], "pcc_flips", stain))
+    for pair, side, stains in pairs.SPLITS:
+        for stain in stains:
+            *baselines, network = (
+                pairs.pair_arm(pair, side, stain, m) for m in (*pairs.BASELINES, "network")
+            )
+            figures = [mean(found, name, "pcc") for name in (*baselines, network)]
+            figures.append(mean(found, network, "pcc_flips"))
             yield [pair, side, stain, *map(_number, figures)]
 
 
