@@ -25,6 +25,7 @@ from hcs.plate.open import Plate, open_plate
 from hcs.plate.path import FieldPath
 from hcs.plate.read import read_label_image
 from hcs.plate.table import read_table, table_names
+from hcs.run.annotation_index import INDEX, read_index
 
 Coverage = Literal["full", "partial"]
 Labels = NDArray[np.uint32]
@@ -94,7 +95,9 @@ def open_truth(where: str, plate: Plate, label: str) -> Truth:
     Raises
     ------
     MissingError
-        If there is neither.
+        If there is neither, or the folder's annotations are of another plate or of other objects.
+    TrainingError
+        If the index of an annotated folder is damaged.
     """
     folder = Path(where)
     is_plate = any((folder / name).is_file() for name in (".zattrs", "zarr.json"))
@@ -102,7 +105,20 @@ def open_truth(where: str, plate: Plate, label: str) -> Truth:
         return TruthPlate(open_plate(where), label)
     if not folder.is_dir():
         raise MissingError(f"no truth at {where}", hint="give a truth plate or a folder of masks")
+    if (folder / INDEX).is_file():
+        _check_annotations(folder, plate, label)
     return MaskFolder(folder, plate)
+
+
+def _check_annotations(folder: Path, plate: Plate, label: str) -> None:
+    """Raise `MissingError` where annotated frames are of another plate or of other objects."""
+    index = read_index(folder)
+    others = {"nuclei": "cells", "cells": "nuclei"}
+    if index.plate != plate.storage.name or label.endswith(others[index.kind]):
+        raise MissingError(
+            f"{folder} holds annotated {index.kind} of plate {index.plate!r}: no truth for {label} "
+            f"of plate {plate.storage.name!r}"
+        )
 
 
 class TruthPlate(Truth):

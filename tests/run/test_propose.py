@@ -177,6 +177,15 @@ def test_a_corrected_folder_is_a_truth(plate, folder):
     assert (row["well"], row["frame"], row["truth"], row["ap"]) == ("C03", 1, "full", 1)
 
 
+def test_annotations_are_no_truth_for_other_objects_or_another_plate(plate, folder, tmp_path):
+    make_annotations(plate, [(FIELD, 0)], NUCLEI, folder)
+    with pytest.raises(MissingError, match="annotated nuclei of plate 'screen': no truth for isl_"):
+        open_truth(str(folder), plate, "isl_cells")
+    other = create_plate(tmp_path / "other.zarr", plate.layout)
+    with pytest.raises(MissingError, match="no truth for isl_nuclei of plate 'other'"):
+        open_truth(str(folder), other, "isl_nuclei")
+
+
 @pytest.fixture
 def installed(monkeypatch):
     """Install segmenters of a user's own: one that thresholds, one that returns fractions."""
