@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 MYPY_CACHE ?= .mypy_cache
 NO_PLUGINS := -p no:xdist -p no:napari -p no:napari-plugin-engine -p no:npe2
 
-.PHONY: help install demo test lint bench science-ssl clean
+.PHONY: help install demo test lint bench science-ssl science-isl clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -18,13 +18,22 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(READY)  ## simulate a plate, analyse it, score it against the truth
+demo: DEMO := build/demo/demo.zarr
+demo: TRUTH := --truth build/demo/demo_truth.zarr
+demo: $(READY)  ## simulate a plate, train networks, analyse it by both methods, score it
 	rm -rf build/demo
-	$(BIN)/hcs simulate build/demo/demo.zarr --wells 24 --frames 10 --size 512
-	$(BIN)/hcs run build/demo/demo.zarr
-	$(BIN)/hcs evaluate build/demo/demo.zarr --truth build/demo/demo_truth.zarr
-	$(BIN)/hcs overlay build/demo/demo.zarr B/02/0 --frames 0,4,9 \
-		--truth build/demo/demo_truth.zarr --output build/demo/overlay.png
+	$(BIN)/hcs simulate $(DEMO) --wells 24 --frames 10 --size 512
+	$(BIN)/hcs train docs/training/stain.yaml -o build/demo/nuclear_stain.safetensors --monitor none
+	$(BIN)/hcs annotate make $(DEMO) --stain nuclei --kind nuclei --field B/02/0 \
+		--output build/demo/annotations
+	$(BIN)/hcs train docs/training/nuclei.yaml -o build/demo/nuclei.safetensors --monitor none
+	$(BIN)/hcs run $(DEMO) --method ssl --weights build/demo/nuclear_stain.safetensors \
+		--weights build/demo/nuclei.safetensors
+	$(BIN)/hcs evaluate $(DEMO) $(TRUTH) --label ssl_cells
+	$(BIN)/hcs evaluate $(DEMO) $(TRUTH) --label isl_nuclei --without B/02 --without B/03
+	$(BIN)/hcs evaluate $(DEMO) --stains nuclear_stain --frame 0 --frame 5 --without B/02 --without B/03
+	$(BIN)/hcs overlay $(DEMO) B/04/0 --frames 0,4,9 $(TRUTH) --label ssl_cells -o build/demo/ssl.png
+	$(BIN)/hcs overlay $(DEMO) B/04/0 --frames 0,4,9 $(TRUTH) --label isl_nuclei -o build/demo/isl.png
 
 lint: $(READY)  ## format check, lint, import contracts, types
 	$(BIN)/ruff format --check .
@@ -40,6 +49,9 @@ bench: $(READY)  ## ratios of ours to the plain way, also in build/bench.json
 
 science-ssl: $(READY)  ## pixel F1 of every real set under HCS_DATA, by the documented commands
 	HCS_SETS=all $(BIN)/pytest tests/integration/test_real_ssl.py -q -rP
+
+science-isl: $(READY)  ## does ISL reproduce? within 2 hours on 2 cores, resumable; tables in build/
+	$(BIN)/python -m tests.benchmarks.science
 
 clean:  ## remove what the other targets made
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis

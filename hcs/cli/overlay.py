@@ -24,20 +24,25 @@ def overlay_command(
     channel: Annotated[str | None, typer.Option(help="shown below; default: the first")] = None,
     frames: Annotated[str, typer.Option(help="frame indices, as in 0,4,9")] = "0",
     truth: Annotated[str | None, typer.Option(help="a truth plate, in white dots")] = None,
-    truth_label: Annotated[str, typer.Option(help="label image of the truth")] = "cells",
+    truth_label: Annotated[
+        str | None, typer.Option(help="label image of the truth; default: as evaluate chooses")
+    ] = None,
 ) -> None:
     """Draw outlines of a label image over its frames; an object keeps its colour over time."""
     from hcs.plate.open import open_plate
     from hcs.plate.path import FieldPath
     from hcs.report.overlay import encode_png
     from hcs.run.picture import LabelSource, field_overlay
+    from hcs.run.truth import true_label_image
 
     if output.suffix.lower() != ".png":
         raise SettingsError(f"{output}: cannot write that", hint="name it .png")
     opened, path = open_plate(plate), FieldPath.parse(field)
     shown = channel or opened.field_image(path).channels[0].label
-    true = LabelSource(open_plate(truth), truth_label) if truth else None
-    found = LabelSource(opened, label)
+    found, true = LabelSource(opened, label), None
+    if truth:
+        other = open_plate(truth)
+        true = LabelSource(other, truth_label or true_label_image(other, path, label))
     picture = field_overlay(path, shown, _indices(frames), found, true)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(encode_png(picture))

@@ -121,6 +121,24 @@ def _check_annotations(folder: Path, plate: Plate, label: str) -> None:
         )
 
 
+def true_label_image(truth: Plate, field: FieldPath, label: str) -> str:
+    """Return the name of a truth plate's label image that a label image is compared with.
+
+    Raises
+    ------
+    MissingError
+        None fits, or several do; names those there are.
+    """
+    names = truth.label_names(field)
+    fitting = [name for name in names if label.endswith(name)]
+    if len(fitting or names) != 1:
+        raise MissingError(
+            f"truth {truth.storage.url} has no label image for {label!r}",
+            hint=f"field {field} has {', '.join(names) or 'none'}",
+        )
+    return (fitting or list(names))[0]
+
+
 class TruthPlate(Truth):
     """A plate with true label images under the same fields."""
 
@@ -133,16 +151,6 @@ class TruthPlate(Truth):
         """Name of the plate."""
         return self._plate.storage.name
 
-    def _name(self, field: FieldPath) -> str:
-        names = self._plate.label_names(field)
-        fitting = [name for name in names if self._label.endswith(name)]
-        if len(fitting or names) != 1:
-            raise MissingError(
-                f"truth {self._plate.storage.url} has no label image for {self._label!r}",
-                hint=f"field {field} has {', '.join(names) or 'none'}",
-            )
-        return (fitting or list(names))[0]
-
     def coverage(self, field: FieldPath) -> dict[int, Coverage]:
         """Return every frame, or none for a field that the truth lacks."""
         if field.well not in self._plate.layout.wells:
@@ -151,7 +159,7 @@ class TruthPlate(Truth):
 
     def labels(self, field: FieldPath, frame: int) -> Labels:
         """Return the true label image of one frame."""
-        name = self._name(field)
+        name = true_label_image(self._plate, field, self._label)
         return next(iter(read_label_image(self._plate, field, name, range(frame, frame + 1))))
 
     def tracks(self, field: FieldPath) -> TrackTruth | None:
