@@ -33,7 +33,7 @@ class Start:
     path : Path, optional
         The weights file of one that was trained before.
     digest : str
-        SHA-256 of that file; empty for a new network.
+        SHA-256 of that file, or of the encoder's; empty where there is none.
     card : ModelCard, optional
         Of that file.
     stain_index : int

@@ -7,27 +7,26 @@ holds the fingerprint of everything that it depends on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import hcs
 from hcs.errors import LockedError, SettingsError
-from hcs.isl.card import Architecture, ModelCard, Training
+from hcs.isl.card import ModelCard, Training
 from hcs.isl.crops import batches
 from hcs.isl.header import read_card
-from hcs.isl.start import Start, begin, start_from_file
-from hcs.plate.commit import JSON, fingerprint
+from hcs.isl.start import begin
+from hcs.plate.commit import fingerprint
 from hcs.plate.lock import acquire
 from hcs.plate.storage import Storage
 from hcs.report.training import CurveRow
 from hcs.run.diary import Diary, read_curve
-from hcs.run.examples import PlateExamples, Scales, check_objects, fit_scales
 from hcs.run.judge import judge
-from hcs.run.parts import Parts, Place, mixed, split_places, spread
-from hcs.run.sources import Source, common_pixel_size, find_places, open_sources, pixels_of
+from hcs.run.parts import mixed, spread
+from hcs.run.prepare import Prepared, prepare
 from hcs.run.training import TrainingSettings
 
 if TYPE_CHECKING:
@@ -36,13 +35,6 @@ if TYPE_CHECKING:
 Device = Literal["cpu", "gpu"]
 # hears of every step; when a step was validated, the pictures in the folder are new
 OnProgress = Callable[["Progress"], None]
-
-# grows when equal settings begin to give other weights
-_VERSION = 1
-_NO_VALIDATION = "there is no validation part: the last weights are kept, whatever they are like"
-_NO_PIXEL_SIZE = (
-    "no plate tells its pixel size, so that prediction cannot check it: set pixel_size_um"
-)
 
 
 @dataclass(frozen=True)
@@ -111,7 +103,7 @@ def train_model(
         raise SettingsError(
             f"cannot write weights to {output}", hint="name a local file that ends in .safetensors"
         )
-    prepared, folder = _prepare(settings), training_folder(output)
+    prepared, folder = prepare(settings), training_folder(output)
     with _locked(folder, output):
         if output.exists():
             return _kept(output, folder, prepared)
@@ -129,109 +121,6 @@ def training_folder(output: Path) -> Path:
     return output.with_name(f"{output.name}.training")
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """All that is known before the first step."""
-
-    settings: TrainingSettings
-    sources: Sequence[Source]
-    parts: Parts
-    scales: Scales
-    start: Start
-    pixel_size_um: float | None
-    depends_on: Mapping[str, JSON]
-    warnings: tuple[str, ...] = field(default=())
-
-    def examples(self, places: Sequence[Place]) -> PlateExamples:
-        """Return examples of places."""
-        return PlateExamples(self.settings, self.sources, self.scales, places)
-
-
-def _prepare(settings: TrainingSettings) -> _Prepared:
-    """Look at everything that can be wrong before torch is loaded."""
-    start = _find_start(settings)
-    sources = open_sources(settings)
-    places = find_places(settings, sources)
-    parts = split_places(places, settings.split, [source.columns for source in settings.plates])
-    size = common_pixel_size(places, sources)
-    if settings.head == "stain":
-        scales = fit_scales(settings, sources, parts.train)
-    else:
-        scales = Scales({}, ())
-        check_objects(settings, sources, parts.train)
-    return _Prepared(
-        settings=settings,
-        sources=sources,
-        parts=parts,
-        scales=scales,
-        start=start,
-        pixel_size_um=size,
-        depends_on=_parts(settings, sources, places, start),
-        warnings=_warnings(sources, parts, size, start),
-    )
-
-
-def _find_start(settings: TrainingSettings) -> Start:
-    if settings.start_from != "none":
-        return start_from_file(
-            Path(settings.start_from),
-            settings.head,
-            settings.inputs,
-            settings.target.stains,
-            settings.architecture,
-            settings.start_stain,
-        )
-    n_outputs = {"nuclei": 1, "cells": 2}.get(settings.head, len(settings.target.stains))
-    return Start(
-        settings.head,
-        len(settings.inputs),
-        n_outputs,
-        settings.architecture or Architecture(),
-        settings.encoder_weights,
-    )
-
-
-def _parts(
-    settings: TrainingSettings, sources: Sequence[Source], places: Sequence[Place], start: Start
-) -> dict[str, JSON]:
-    """Return what the weights depend on; where things lie does not count."""
-    plain = settings.model_dump(
-        mode="json",
-        exclude={
-            "plates": True,
-            "start_from": True,
-            "encoder_weights": True,
-            "architecture": True,
-            "target": {"masks"},
-        },
-    )
-    plates: list[JSON] = [
-        source.model_dump(mode="json", exclude={"plate", "label_plate"})
-        | {"name": opened.plate.storage.name, "images": pixels_of(settings, opened, index, places)}
-        for index, (source, opened) in enumerate(zip(settings.plates, sources, strict=True))
-    ]
-    return plain | {
-        "version": _VERSION,
-        "plates": plates,
-        "start": start.name,
-        "architecture": start.architecture.model_dump(mode="json"),
-    }
-
-
-def _warnings(
-    sources: Sequence[Source], parts: Parts, size: float | None, start: Start
-) -> tuple[str, ...]:
-    found = [warning for source in sources for warning in source.plate.warnings]
-    if not parts.validation:
-        found.append(_NO_VALIDATION)
-    if size is None:
-        found.append(_NO_PIXEL_SIZE)
-    before = start.card.pixel_size_um if start.card else None
-    if size and before and abs(size / before - 1) > 0.1:
-        found.append(f"pixels are {size:g} um, those that {start.path} was trained on {before:g}")
-    return tuple(found)
-
-
 @contextmanager
 def _locked(folder: Path, output: Path) -> Iterator[None]:
     """Hold the folder of a training, so that no other process trains to the same file."""
@@ -243,7 +132,7 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
         yield
 
 
-def _kept(output: Path, folder: Path, prepared: _Prepared) -> TrainingReport:
+def _kept(output: Path, folder: Path, prepared: Prepared) -> TrainingReport:
     card = read_card(output)
     if card.training.fingerprint != fingerprint(prepared.depends_on):
         raise SettingsError(
@@ -255,7 +144,7 @@ def _kept(output: Path, folder: Path, prepared: _Prepared) -> TrainingReport:
 
 
 def _train(
-    prepared: _Prepared,
+    prepared: Prepared,
     output: Path,
     folder: Path,
     device: Device,
@@ -297,7 +186,7 @@ def _train(
     return TrainingReport(output, card, "trained", curve, trained.seconds, prepared.warnings)
 
 
-def _score(prepared: _Prepared, trained: Trained, diary: Diary, device: Device) -> dict[str, float]:
+def _score(prepared: Prepared, trained: Trained, diary: Diary, device: Device) -> dict[str, float]:
     """Return the scores on the test part, else on the validation part, and write the page."""
     split = prepared.settings.split
     parts = {
@@ -314,7 +203,7 @@ def _score(prepared: _Prepared, trained: Trained, diary: Diary, device: Device) 
     return {(name if part == "test" else f"{part}_{name}"): s for name, s in scores.items()}
 
 
-def _card(prepared: _Prepared, trained: Trained, scores: Mapping[str, float]) -> ModelCard:
+def _card(prepared: Prepared, trained: Trained, scores: Mapping[str, float]) -> ModelCard:
     settings = prepared.settings
     return ModelCard(
         name=settings.name,
