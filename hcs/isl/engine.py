@@ -12,6 +12,7 @@ from torch import nn
 
 from hcs.isl.device import has_bf16
 from hcs.isl.fold import folded
+from hcs.isl.subpixel import with_subpixel_blocks
 
 Batch = NDArray[np.float32]
 # of an image, to watch what a network does with it
@@ -64,6 +65,8 @@ class TorchEngine:
 
     def _make_ready(self, example: torch.Tensor) -> None:
         own = folded(self._network, example)
+        if self._device.type == "cpu":
+            own = with_subpixel_blocks(own, example)
         # what convolutions are fastest in, on CPU and GPU
         self._network = own.to(memory_format=torch.channels_last)
         self._ready = True

@@ -40,11 +40,11 @@ def test_neighbours_overlap_by_the_halo_and_the_field_is_covered(grid):
 @given(tile_grids())
 @settings(max_examples=40)
 def test_the_outermost_pixels_of_a_tile_count_for_nothing_but_at_the_fields_rim(grid):
-    quarter = grid.halo_px // 4
+    unseen = 3 * grid.halo_px // 8
     for (y, x), window in zip(grid.slices(), grid.windows(), strict=True):
         inner = window[
-            0 if y.start == 0 else quarter : None if y.stop == grid.shape[0] else -quarter or None,
-            0 if x.start == 0 else quarter : None if x.stop == grid.shape[1] else -quarter or None,
+            0 if y.start == 0 else unseen : None if y.stop == grid.shape[0] else -unseen or None,
+            0 if x.start == 0 else unseen : None if x.stop == grid.shape[1] else -unseen or None,
         ]
         assert np.count_nonzero(inner) == np.count_nonzero(window)
 
@@ -81,7 +81,7 @@ def test_a_step_between_tiles_becomes_a_smooth_ramp():
     left, right = (np.full((1, 32, 128), level, np.float32) for level in (0, 1))
     row = blend([left, right], grid)[0, 16]
     assert (np.diff(row) >= 0).all()
-    assert np.diff(row).max() < 0.11
+    assert np.diff(row).max() < 0.21
 
 
 def test_a_blend_of_other_tiles_than_the_grids_is_refused():
