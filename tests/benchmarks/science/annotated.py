@@ -39,15 +39,12 @@ def arms(setting: Setting) -> Iterator[Arm]:
     """Yield every arm of the table, one row of it after the other."""
     for n, seed, head, start in _grid():
         asked = {**common(setting), "recipe": dict(setting.segmentation), "seed": seed}
-        asked |= {
-            "head": head,
-            "n": n,
-            "start": start,
-            "stain": dict(setting.stain),
-            "px": ANNOTATED_PX,
-        }
-        needs = STAIN if start == "pretrained" else None
-        yield Arm(name_of(head, n, start, seed), asked, _work, needs)
+        asked |= {"head": head, "n": n, "start": start, "px": ANNOTATED_PX}
+        if start == "scratch":
+            yield Arm(name_of(head, n, start, seed), asked, _work)
+        else:
+            asked["stain"] = dict(setting.stain)
+            yield Arm(name_of(head, n, start, seed), asked, _work, STAIN)
 
 
 def name_of(head: str, n: int, start: str, seed: int) -> str:

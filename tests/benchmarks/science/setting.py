@@ -73,7 +73,7 @@ GPU = Setting(
     real_architecture=Architecture(),
     pixel_size_um=0.65,
     stain={**_LONG, "steps": 20_000},
-    segmentation={**_LONG, "steps": 5_000},
+    segmentation={**_LONG, "crop_px": ANNOTATED_PX, "steps": 5_000},
     # the left part of the narrowest pair is 208 columns wide
     real={"crop_px": 192, "batch": 8, "steps": 600},
     pcc_bars={"nuclei": 0.95, "cells": 0.90},
