@@ -33,6 +33,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch) -> None:
+    """Draw nothing after the first training: drawing takes longer than these steps."""
+    for name in ("draw_curves", "draw_examples"):
+        monkeypatch.setattr(f"hcs.run.diary.{name}", lambda *_: b"\x89PNG")
+
+
 @pytest.fixture(scope="module")
 def plate(tmp_path_factory) -> str:
     return make_stained_plate(tmp_path_factory.mktemp("train") / "stained.zarr").storage.url
@@ -288,3 +295,20 @@ def test_plates_without_pixel_size_are_warned_of_and_other_sizes_than_the_start(
     values |= {"pixel_size_um": 1.3, "start_from": str(stain.path), "architecture": None}
     report = train_model(check_training(values), tmp_path / "v.safetensors")
     assert any("pixels are 1.3 um, those that" in warning for warning in report.warnings)
+
+
+@pytest.mark.integration
+def test_a_training_that_cannot_begin_loads_no_torch(plate, tmp_path):
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom hcs.errors import TrainingError\n"
+        "from hcs.run.train import train_model\nfrom hcs.run.training import check_training\n"
+        "from tests.stained import training_values\n"
+        "values = training_values(sys.argv[1], target={'stains': ['dapi']})\n"
+        "try:\n    train_model(check_training(values), Path(sys.argv[2]))\n"
+        "except TrainingError:\n    print('torch' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", script, plate, str(tmp_path / "w.safetensors")]
+    here = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    assert not list(tmp_path.iterdir())
