@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from hcs.isl.device import has_bf16
 from hcs.isl.fold import folded
@@ -53,17 +53,20 @@ class TorchEngine:
         images = torch.from_numpy(batch)
         if self._device.type == "cuda":
             images = images.pin_memory().to(self._device, non_blocking=True)
-        images = images.contiguous(memory_format=torch.channels_last)
+        return np.ascontiguousarray(self.compute(images).cpu().numpy())
+
+    def compute(self, images: Tensor) -> Tensor:
+        """Return the same of images that are on the device, as a tensor there."""
         if not self._ready:
             self._make_ready(images[:1, :, :_EXAMPLE_PX, :_EXAMPLE_PX])
         with (
             torch.inference_mode(),
             torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16),
         ):
-            output = self._network(images)
-        return np.ascontiguousarray(output.float().cpu().numpy())
+            output: Tensor = self._network(images.contiguous(memory_format=torch.channels_last))
+        return output.float()
 
-    def _make_ready(self, example: torch.Tensor) -> None:
+    def _make_ready(self, example: Tensor) -> None:
         own = folded(self._network, example)
         if self._device.type == "cpu":
             own = with_subpixel_blocks(own, example)

@@ -34,6 +34,10 @@ _N_FLIPS = 8
 class Predictor:
     """A network that is ready to predict, and remembers how much fits into memory.
 
+    Tiles of a large field agree with the field in one piece to rounding where half a halo covers
+    what the network sees. A densenet121 sees farther: trained, with a halo of 128 px, root mean
+    square 0.2 % and at most 7 % of the output's standard deviation (measured; PCC 0.99999).
+
     Parameters
     ----------
     network : torch.nn.Module

@@ -45,8 +45,9 @@ class SubpixelBlock(nn.Module):
         """Return the features of a block, (b, k, height, width)."""
         places = functional.conv2d(coarse, self.coarse, self.bias.repeat(4), padding=1)
         if skip_connection is None:
-            joined = places.new_zeros((len(places), len(self.bias), height, width))
-            joined = joined.contiguous(memory_format=torch.channels_last)
+            # channels last, as all the others
+            empty = places.new_zeros((len(places), height, width, len(self.bias)))
+            joined = empty.permute(0, 3, 1, 2)
         else:
             joined = functional.conv2d(skip_connection, self.fine, padding=1)
         for i, place in enumerate(places.chunk(4, dim=1)):
