@@ -36,24 +36,6 @@ _STAIN_HEAD = (
     "SSIM",
     "counts, r",
 )
-_ANNOTATED_HEAD, _annotated_rows(found)),
-        _table(_PAIR_HEAD, _pair_rows(found)),
-        _table(_MASK_HEAD, _mask_rows(found)),
-        f"Time of all arms together: {sum(s['seconds'] for s in found.values()) / 60:.0f} min",
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-_STAIN_HEAD = (
-    "simulated stain",
-    "PCC, mean over fields",
-    "lowest field",
-    "SSIM",
-    "counts, r",
-    "ridge: PCC",
-    "SSIM",
-    "counts, r",
-)
 _ANNOTATED_HEAD = ("head", "N", "from scratch", "ISL-pretrained", "gain")
 _PAIR_HEAD = (
     "pair",
