@@ -1,8 +1,8 @@
 """How long plates will take, and until when they may.
 
 The planner knows how many bytes of pixels the steps to be done decode. How many seconds a byte
-takes depends on methods and workers; it is measured on every plate, and the plates before count
-half as much each time; the rates are remembered beside the plates.
+takes depends on methods and workers; it is measured on every plate, and remembered beside them.
+Older plates count the less, the more was done since.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _log = logging.getLogger(__name__)
 # beside the plates: rates and the last summary
 NIGHT_FOLDER = "hcs.night"
 _KEY = "rates.json"
-# of one worker before anything was measured: about 20 MB/s of uint16 with SSL on this year's
-# processors, halved for slower ones
+# of one worker, before anything was measured: a guess to tell people, nothing is decided by it
 _GUESS_S_PER_BYTE = 1e-7
+# starting workers weighs more on a small plate: it tells nothing of one that is so much larger
+_LARGER = 4
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class Rate:
         Wall time.
     n_bytes : float
         Decoded pixels, more than 0.
+    largest : float
+        Of one plate, decoded bytes, more than 0.
     """
 
     seconds: float
     n_bytes: float
+    largest: float
 
 
 _reader = TypeAdapter(dict[str, Rate])
@@ -62,9 +66,10 @@ class Rates:
         self._storage = Storage.open(f"{folder}/{NIGHT_FOLDER}")
         self._rates = _read(self._storage)
 
-    def is_measured(self, settings: Settings) -> bool:
-        """Tell whether work of this kind was measured."""
-        return kind_of(settings) in self._rates
+    def is_measured(self, n_bytes: float, settings: Settings) -> bool:
+        """Tell whether work of this kind and about this size was measured."""
+        rate = self._rates.get(kind_of(settings))
+        return rate is not None and n_bytes <= _LARGER * rate.largest
 
     def seconds(self, n_bytes: float, settings: Settings) -> float:
         """Return how long so many decoded bytes will take, seconds; a guess before any measure."""
@@ -78,8 +83,14 @@ class Rates:
         if n_bytes <= 0:
             return
         kind = kind_of(settings)
-        before = self._rates.get(kind, Rate(0, 0))
-        self._rates[kind] = Rate(before.seconds / 2 + seconds, before.n_bytes / 2 + n_bytes)
+        before = self._rates.get(kind, Rate(0, 0, n_bytes))
+        # another plate as large as the largest halves what was known
+        kept = 0.5 ** (n_bytes / before.largest)
+        self._rates[kind] = Rate(
+            kept * before.seconds + seconds,
+            kept * before.n_bytes + n_bytes,
+            max(before.largest, n_bytes),
+        )
         content = json.dumps({name: asdict(rate) for name, rate in self._rates.items()}, indent=1)
         try:
             self._storage.write(_KEY, content.encode())
@@ -171,4 +182,4 @@ def _read(storage: Storage) -> dict[str, Rate]:
     except (HcsError, ValidationError) as error:
         _log.warning("measured rates are forgotten: %s/%s: %s", storage.url, _KEY, error)
         return {}
-    return {name: rate for name, rate in rates.items() if rate.n_bytes > 0 and rate.seconds >= 0}
+    return {name: rate for name, rate in rates.items() if min(asdict(rate).values()) > 0}

@@ -211,8 +211,8 @@ class _Night:
         settings = share_of(plate.own.settings, self._settings.at_once)
         left = (self._until - self._clock.now()).total_seconds()
         needs = self._rates.seconds(plate.n_bytes, settings) * self._settings.margin
-        if left > needs or (left > 0 and not self._rates.is_measured(settings)):
-            # the first plate of its kind is the measurement
+        if left > needs or (left > 0 and not self._rates.is_measured(plate.n_bytes, settings)):
+            # the first plate of its kind and size is the measurement
             return None
         return PlateRecord(
             plate.url,

@@ -18,7 +18,7 @@ ZURICH = ZoneInfo("Europe/Zurich")
 
 def test_before_any_measure_twice_the_workers_take_half_the_time(tmp_path):
     rates = Rates(str(tmp_path))
-    assert not rates.is_measured(ONE)
+    assert not rates.is_measured(1e9, ONE)
     assert rates.seconds(1e9, ONE) == pytest.approx(2 * rates.seconds(1e9, TWO))
 
 
@@ -27,10 +27,20 @@ def test_a_measured_rate_holds_for_its_kind_of_work_and_for_the_nights_to_come(t
     guess = rates.seconds(1e9, TWO)
     rates.add(50, 2e9, ONE)
     for one in (rates, Rates(str(tmp_path))):
-        assert one.is_measured(ONE)
+        assert one.is_measured(1e9, ONE)
         assert one.seconds(1e9, ONE) == 25
-        assert not one.is_measured(TWO)
+        assert not one.is_measured(1e9, TWO)
         assert one.seconds(1e9, TWO) == guess
+
+
+def test_a_small_plate_measures_no_large_one(tmp_path):
+    rates = Rates(str(tmp_path))
+    rates.add(60, 1e7, ONE)
+    assert rates.is_measured(4e7, ONE)
+    assert not rates.is_measured(1e11, ONE)
+    rates.add(3600, 1e11, ONE)
+    assert rates.is_measured(1e11, ONE)
+    assert rates.seconds(1e11, ONE) == pytest.approx(3600, rel=0.02)
 
 
 def test_what_was_measured_last_counts_most(tmp_path):
@@ -38,21 +48,33 @@ def test_what_was_measured_last_counts_most(tmp_path):
     rates.add(100, 1e9, ONE)
     rates.add(40, 1e9, ONE)
     assert rates.seconds(1e9, ONE) == pytest.approx((50 + 40) / 1.5)
-    for _ in range(20):
+    for _ in range(40):
         rates.add(40, 1e9, ONE)
     assert rates.seconds(1e9, ONE) == pytest.approx(40, rel=1e-4)
+
+
+def test_small_plates_do_not_wash_out_what_a_large_one_taught(tmp_path):
+    rates = Rates(str(tmp_path))
+    rates.add(3600, 1e11, ONE)
+    for _ in range(50):
+        rates.add(60, 1e7, ONE)
+    assert rates.seconds(1e11, ONE) < 2 * 3600
 
 
 def test_a_plate_of_which_nothing_was_done_measures_nothing(tmp_path):
     rates = Rates(str(tmp_path))
     rates.add(100, 0, ONE)
-    assert not rates.is_measured(ONE)
+    assert not rates.is_measured(1, ONE)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "content",
-    ["no JSON", json.dumps({"ssl": 3}), json.dumps({"ssl": {"seconds": 1, "n_bytes": 0}})],
+    [
+        "no JSON",
+        json.dumps({"ssl": 3}),
+        json.dumps({"ssl": {"seconds": 1, "n_bytes": 0, "largest": 1}}),
+    ],
 )
 def test_damaged_rates_are_forgotten(tmp_path, content):
     (tmp_path / NIGHT_FOLDER).mkdir()

@@ -363,7 +363,7 @@ def test_two_nights_of_a_real_plate(tiny_plate):
     assert "locked by" in report.plates[0].why
     tiny = report.plates[1]
     assert (tiny.wells, tiny.done, tiny.quarantined) == (3, 3, 0)
-    assert Rates(str(folder)).is_measured(HERE)
+    assert Rates(str(folder)).is_measured(1, HERE)
 
     before = results_of(tiny_plate)
     ran = []
