@@ -64,7 +64,6 @@ class _Entry:
     best_step: int | None
     part: str
     scores: Mapping[str, float]
-    examples: Sequence[ExampleRow]
     refresh_s: int | None = None
 
 
@@ -86,7 +85,7 @@ class Diary:
         self._due = time.monotonic()
 
     def note(self, progress: Progress) -> None:
-        """Take in a step; after a look at the validation frames, write all anew if it is time."""
+        """Take in a step; after a look at the validation frames, tell of it, and draw it if due."""
         rows = self._rows_before(progress.step)
         self._losses.append(progress.loss)
         if progress.validation is None:
@@ -94,21 +93,20 @@ class Diary:
         loss = sum(self._losses) / len(self._losses)
         rows.append(CurveRow(progress.step, loss, progress.validation))
         self._losses = []
-        begun = time.monotonic()
-        if begun < self._due:
-            return
-        names = plane_names(self._settings)
-        examples = [
-            example_row(one.name, one.inputs, one.target, one.prediction, names)
-            for one in progress.shown
-        ]
         state = f"step {progress.step} of {progress.steps}, {duration(progress.seconds_left)} left"
         best = progress.best_step if progress.validation else None
-        self._write(
-            rows, _Entry(state, best, "validation", progress.validation, examples, _REFRESH_S)
-        )
-        now = time.monotonic()
-        self._due = now + _DRAWN_RARELY * (now - begun)
+        entry = _Entry(state, best, "validation", progress.validation, _REFRESH_S)
+        begun = time.monotonic()
+        if begun >= self._due:
+            names = plane_names(self._settings)
+            examples = [
+                example_row(one.name, one.inputs, one.target, one.prediction, names)
+                for one in progress.shown
+            ]
+            self._draw(rows, entry, examples)
+            now = time.monotonic()
+            self._due = now + _DRAWN_RARELY * (now - begun)
+        self._tell(rows, entry)
 
     def end(
         self,
@@ -125,7 +123,9 @@ class Diary:
             f"of step {trained.best_step} are kept"
         )
         best = trained.best_step if trained.scores else None
-        self._write(rows, _Entry(state, best, part, scores, examples))
+        entry = _Entry(state, best, part, scores)
+        self._draw(rows, entry, examples)
+        self._tell(rows, entry)
 
     def _rows_before(self, step: int) -> list[CurveRow]:
         """Return the rows so far; those of a training that was killed up to its checkpoint."""
@@ -133,25 +133,28 @@ class Diary:
             self._rows = [row for row in read_curve(self._storage) if row.step < step]
         return self._rows
 
-    def _write(self, rows: Sequence[CurveRow], entry: _Entry) -> None:
+    def _draw(
+        self, rows: Sequence[CurveRow], entry: _Entry, examples: Sequence[ExampleRow]
+    ) -> None:
         name = self._settings.name
-        write = self._storage.write
-        write(CURVES, draw_curves(rows, entry.best_step, name))
-        pictures = [CURVES]
-        if entry.examples:
-            write(EXAMPLES, draw_examples(entry.examples, f"{name}: {entry.part} frames"))
-            pictures.append(EXAMPLES)
+        self._storage.write(CURVES, draw_curves(rows, entry.best_step, name))
+        if examples:
+            picture = draw_examples(examples, f"{name}: {entry.part} frames")
+            self._storage.write(EXAMPLES, picture)
+
+    def _tell(self, rows: Sequence[CurveRow], entry: _Entry) -> None:
         content = {
-            "name": name,
+            "name": self._settings.name,
             "state": entry.state,
             "best_step": entry.best_step,
             "scores": dict(entry.scores),
             "rows": [asdict(row) for row in rows],
         }
-        write(CURVE, json.dumps(content, indent=1).encode())
+        self._storage.write(CURVE, json.dumps(content, indent=1).encode())
         facts = {f"{key}, {entry.part}": f"{score:.4g}" for key, score in entry.scores.items()}
-        page = training_page(name, entry.state, facts, pictures, entry.refresh_s)
-        write(PAGE, page.encode())
+        pictures = [name for name in (CURVES, EXAMPLES) if self._storage.exists(name)]
+        page = training_page(self._settings.name, entry.state, facts, pictures, entry.refresh_s)
+        self._storage.write(PAGE, page.encode())
 
 
 def read_curve(storage: Storage) -> list[CurveRow]:
