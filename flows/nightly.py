@@ -35,6 +35,8 @@ from hcs.run.night_settings import NightSettings
 from hcs.run.night_summary import to_markdown, to_text
 from hcs.settings import Settings
 
+_UNSEEN = "Prefect's API did not answer: this night is not seen there, and no message went out"
+
 
 def run_nightly(
     folder: str, settings: Settings, night: NightSettings, on_plate: OnPlate | None = None
@@ -62,8 +64,11 @@ def run_nightly(
         Artifacts("").warn(error)
     if watcher.error:
         raise watcher.error
-    # the API was gone before the flow could begin
-    return watcher.night or run_night(folder, settings, night, on_plate=on_plate)
+    if watcher.night:
+        return watcher.night
+    # the API was gone, or shut, before the flow could begin
+    report = run_night(folder, settings, night, on_plate=on_plate)
+    return replace(report, warnings=(*report.warnings, _UNSEEN))
 
 
 def _run_name() -> str:

@@ -209,7 +209,11 @@ class _Visits:
         return outcome
 
     def _through(self, well: WellPlan, name: str) -> Iterator[WellOutcome]:
-        """Do the steps of a well, those that go to the same workers together."""
+        """Do the steps of a well, those that go to the same workers together.
+
+        Where a well is long, or some of its work asks for what few workers have, each worker is
+        given a part: a GPU that waits for labels to be linked and written would be wasted.
+        """
         if well.wanted is None:
             yield _unvisited(well)
             return
@@ -221,17 +225,21 @@ class _Visits:
             if not todo.intersection(steps):
                 continue
             job, call_name = WellJob(source, well.wanted, steps), f"{name}/{index}"
-            if max(i.n_frames for i in well.images) > self.plan.settings.run.span_frames:
-                yield analyse_well(job, self._spread(call_name, resources))
+            long = max(i.n_frames for i in well.images) > self.plan.settings.run.span_frames
+            if long or resources:
+                yield analyse_well(job, self._spread(call_name))
             else:
-                call = Call(call_name, analyse_well, (job,), resources)
-                yield self.cluster.run(call, self.attempts)
+                yield self.cluster.run(Call(call_name, analyse_well, (job,)), self.attempts)
 
-    def _spread(self, name: str, resources: Mapping[str, float]) -> Compute:
-        """Return a way to compute the spans of a well on all workers."""
+    def _spread(self, name: str) -> Compute:
+        """Return a way to compute the parts of a well on all workers."""
         numbers = count()
 
-        def compute(function: Callable[..., Any], spans: Sequence[tuple[Any, ...]]) -> list[Any]:
+        def compute(
+            function: Callable[..., Any],
+            spans: Sequence[tuple[Any, ...]],
+            resources: Mapping[str, float],
+        ) -> list[Any]:
             calls = [
                 Call(f"{name}/{function.__name__}-{next(numbers)}", function, arguments, resources)
                 for arguments in spans

@@ -6,7 +6,6 @@ frames and fields; a network is loaded once in a process.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,10 +28,8 @@ from hcs.run.models import Model, planes_of
 from hcs.run.spans import Source, Span, describe_objects, keep_tables, naming, opened
 from hcs.run.stains import channels_of
 
-_log = logging.getLogger(__name__)
-
-# predictions that wait to be written: they are large, and a write is short
-_WRITTEN_BEHIND = 2
+# predictions that are split and written meanwhile: beside a GPU that takes more than computing
+_WRITTEN_BEHIND = {"cpu": 2, "gpu": 4}
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,8 @@ def predict_stains(source: Source, spans: Sequence[Span], network: Network) -> F
             return write_product_frames(sister, one.field, one.index, planes[None, :, None])
 
     manifest: dict[str, str] = {}
-    for files in in_step(write, _predicted(source, spans, network), _WRITTEN_BEHIND):
+    behind = _WRITTEN_BEHIND[network.device]
+    for files in in_step(write, _predicted(source, spans, network), behind):
         manifest |= files
     return Found(manifest, 0, _in_order(blank))
 
@@ -125,7 +123,8 @@ def find_objects(source: Source, spans: Sequence[Span], network: Network) -> Fou
         scratch.write_labels(plate, one.field, step, one.index, labels)
         return describe_objects(labels, one.index, spread=spread)
 
-    tables = in_step(keep, _predicted(source, spans, network), _WRITTEN_BEHIND)
+    behind = _WRITTEN_BEHIND[network.device]
+    tables = in_step(keep, _predicted(source, spans, network), behind)
     n_objects = 0
     for span in spans:
         own = list(islice(tables, len(span.frames)))
@@ -177,7 +176,6 @@ def _input(
         ]
         planes = np.stack([next(stream) for stream in streams])
         if any(plane.min() == plane.max() for plane in planes):
-            _log.warning("field %s, frame %d is blank: nothing is predicted for it", field, index)
             return None
         pixel_size_um = plate.field_image(field).pixel_size_um
         return prepare(planes, card, pixel_size_um, network.settings)

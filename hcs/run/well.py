@@ -59,8 +59,8 @@ from hcs.tables.rois import fov_roi, masking_rois, well_roi
 
 _log = logging.getLogger(__name__)
 
-# function and what each span needs, in; what each span found, out, in order
-Compute = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]
+# function, what each call needs, and what its worker must offer, in; what was found, out, in order
+Compute = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]], Mapping[str, float]], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,16 @@ class _Work:
         """Call a function for each span of a field."""
         longest = self.job.wanted.settings.run.span_frames
         pieces = spans.cut(image.path, image.n_frames, longest)
-        return self.compute(function, [(self.job.source, span, *rest) for span in pieces])
+        return self.compute(function, [(self.job.source, span, *rest) for span in pieces], {})
 
     def over_all(self, function: Callable[..., Any], *rest: object) -> list[Any]:
-        """Call a function once with every field, so that batches fill; long ones span by span."""
+        """Call a network's function once with every field, so that batches fill; or by span."""
         longest = self.job.wanted.settings.run.span_frames
         pieces = [s for i in self.fields for s in spans.cut(i.path, i.n_frames, longest)]
         whole = len(pieces) == len(self.fields)
         groups = [tuple(pieces)] if whole else [(piece,) for piece in pieces]
-        return self.compute(function, [(self.job.source, group, *rest) for group in groups])
+        calls = [(self.job.source, group, *rest) for group in groups]
+        return self.compute(function, calls, self.status.step.resources)
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,10 @@ class _Result:
     sister: str = ""
 
 
-def in_this_process(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Compute one span after the other, where the well itself is."""
+def in_this_process(
+    function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], resources: Mapping[str, float]
+) -> list[Any]:
+    """Compute one call after the other, where the well itself is; that has the resources."""
     return [function(*arguments) for arguments in calls]
 
 
@@ -269,12 +272,15 @@ def _network(work: _Work) -> networks.Network:
 
 
 def _blank_frames(work: _Work, found: Sequence[networks.Found]) -> dict[str, JSON]:
-    """Return a note of the frames of each field without a prediction."""
+    """Return a note of the frames of each field without a prediction, and warn of them."""
     blank = [place for one in found for place in one.blank]
-    fields: dict[str, JSON] = {
-        image.path.name: [index for path, index in blank if path == image.path]
-        for image in work.fields
-    }
+    fields: dict[str, JSON] = {}
+    for image in work.fields:
+        indices = [index for path, index in blank if path == image.path]
+        fields[image.path.name] = indices
+        if indices:
+            named = ", ".join(map(str, indices))
+            _log.warning("field %s: nothing is predicted for blank frames %s", image.path, named)
     return {"blank": fields}
 
 

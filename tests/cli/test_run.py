@@ -122,3 +122,37 @@ def test_printed_settings_are_a_settings_file(tmp_path, capsys):
     assert load_settings(tmp_path / "settings.yaml").ssl.em_rounds == 2
     assert call("settings", "--json") == 0
     assert json.loads(capsys.readouterr().out) == Settings().model_dump(mode="json")
+
+
+# networks
+
+
+def test_weights_add_isl_to_the_methods_that_are_set(analysed_plate, weights, capsys):
+    networks = ("--weights", weights["stain"], "--weights", weights["nuclei"])
+    assert call("plan", analysed_plate, *networks, "--well", "A/01", "--json") in (None, 0)
+    told = json.loads(capsys.readouterr().out)
+    assert [row["step"] for row in told["steps"]] == [
+        "isl-stain",
+        "isl-nuclei",
+        "measure-isl_nuclei",
+    ]
+    assert told["bytes_written"] > 4 * 128 * 128 * 4
+    assert call("why", analysed_plate, "A/01", *networks, "--json") in (None, 0)
+    rows = {row["step"]: row["state"] for row in json.loads(capsys.readouterr().out)}
+    assert rows["ssl"] == "done"
+    assert rows["isl-nuclei"] == "todo"
+
+
+def test_networks_alone_ask_for_no_label_free_channel(tiny_plate, weights, capsys):
+    networks = ("--method", "isl", "--weights", weights["nuclei"])
+    assert call("plan", tiny_plate, *networks) in (None, 0)
+    assert capsys.readouterr().out.splitlines()[0].endswith("tiny.zarr")
+
+
+def test_a_run_with_networks_says_where_the_stains_lie(tiny_plate, weights, capsys):
+    networks = ("--method", "isl", "--weights", weights["stain"], "--device", "cpu")
+    assert call("run", tiny_plate, *HERE, *networks, "--well", "A/01") == 0
+    assert str(tiny_plate.with_name("tiny_isl-stain.zarr")) in capsys.readouterr().out
+    assert call("run", tiny_plate, *HERE, "--method", "isl") == 64
+    assert "isl needs trained networks" in capsys.readouterr().err
+    assert call("run", tiny_plate, *HERE, *networks, "--device", "tpu") == 64

@@ -101,6 +101,18 @@ def test_a_run_under_prefect_is_the_run_without_it_and_can_be_watched(
     assert results_of(tiny_plate) == results_of(analysed_plate)
 
 
+def test_a_run_with_networks_is_seen_as_any_other(server, tiny_plate, weights):
+    file = weights["nuclei"]
+    settings = here("methods=[isl]", f"isl.weights=[{file}]", "wells=[A/01, A/02]")
+    (tiny_plate / "A/02/0/0/2/0/0/0/0").write_bytes(b"no chunk")
+    assert run_flow(str(tiny_plate), settings).exit_code == 2
+    run = server.last_run()
+    assert run["state"]["message"] == "1 of 2 wells done"
+    tasks = server.task_states(run, count=2)
+    assert [task[:2] for task in tasks] == [("A/01", "COMPLETED"), ("A/02", "FAILED")]
+    assert "A/01: isl-nuclei, not done yet" in server.logs(run, ending="A/01 done")
+
+
 def test_what_stops_a_run_is_raised_and_shown(server, tmp_path):
     (tmp_path / "no.zarr").mkdir()
     with pytest.raises(PlateError, match=r"no\.zarr"):

@@ -14,6 +14,7 @@ from ome_zarr_models import open_ome_zarr
 
 from hcs.plate.metadata import Channel, PlateLayout
 from hcs.plate.path import FieldPath, WellPath
+from hcs.plate.sister import create_product, make_sister, write_empty_product
 from hcs.plate.table import write_table
 from hcs.plate.write import (
     ImageSpec,
@@ -23,6 +24,7 @@ from hcs.plate.write import (
     write_empty_label_image,
     write_frames,
     write_label_frames,
+    write_product_frames,
 )
 
 pytestmark = pytest.mark.integration
@@ -57,6 +59,7 @@ def plate(request, tmp_path_factory):
     write_label_frames(plate, GOOD, "ssl_cells", 0, labels())
     write_empty_label_image(plate, FAILED, "ssl_cells", "failed")
     write_tables(plate)
+    write_stains(plate)
     return plate
 
 
@@ -68,6 +71,21 @@ def labels():
     coarse = np.arange(1, 31, dtype=np.uint32).reshape(6, 5)
     frame = np.kron(coarse, np.ones((50, 52), np.uint32))
     return np.stack([frame, np.roll(frame, 3, axis=1)])
+
+
+def write_stains(plate):
+    channels = (
+        Channel("dna_prediction", "0000FF", (0.0, 900.0, 100.0, 500.0)),
+        Channel("dna_uncertainty", "FF00FF", (0.0, 400.0, 0.0, 100.0)),
+    )
+    sister = make_sister(plate, "isl-dna")
+    create_product(plate, sister, GOOD, channels, {"recipe": "R"})
+    write_product_frames(sister, GOOD, 0, stains())
+    write_empty_product(plate, sister, FAILED, channels, "failed")
+
+
+def stains():
+    return np.random.default_rng(1).normal(300, 99, SHAPE).astype(np.float32)
 
 
 def write_tables(plate):
@@ -148,6 +166,53 @@ def test_ngio_reads_images_labels_and_tables(plate):
     wells = opened.get_table_as("wells", GenericTable).dataframe
     assert wells["state"].tolist() == ["done", "failed"]
     failed = opened.get_image("B", "03", "0").get_label("ssl_cells")
+    assert not failed.get_as_numpy().any()
+
+
+# plates of predicted stains
+
+
+def test_napari_lays_the_stains_over_the_plate(plate, capsys):
+    url = plate.sister("isl-dna").storage.url
+    ((image, facts, kind),) = pytest.importorskip("napari_ome_zarr").napari_get_reader(url)(url)
+    capsys.readouterr()
+    assert kind == "image"
+    assert facts["name"] == ["0: dna_prediction", "0: dna_uncertainty"]
+    assert [tuple(limits) for limits in facts["contrast_limits"]] == [(100, 500), (0, 100)]
+    # as the plate itself
+    assert [level.shape for level in image] == [(2, 2, 600, 780), (2, 2, 300, 390)]
+    full = image[0].compute()
+    np.testing.assert_array_equal(full[..., :300, :260], stains()[:, :, 0])
+    assert not full[..., 300:, :].any()
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [("", "HCS"), ("A/01", "Well"), (str(GOOD), "Image"), (str(FAILED), "Image")],
+)
+def test_ome_zarr_models_finds_nothing_wrong_with_stains(plate, path, model):
+    group = zarr.open_group(plate.sister("isl-dna").storage.url, mode="r", path=path)
+    read = open_ome_zarr(group)
+    assert type(read).__name__ == model
+    assert read.ome_zarr_version == plate.layout.version
+
+
+def test_ome_zarr_py_reads_stains(plate, caplog):
+    url = f"{plate.sister('isl-dna').storage.url}/{GOOD}"
+    with caplog.at_level(logging.ERROR):
+        (image, *_) = Reader(parse_url(url))()
+    assert not caplog.records
+    np.testing.assert_array_equal(np.asarray(image.data[0]), stains()[:, :, 0])
+
+
+def test_ngio_reads_stains(plate):
+    opened = open_ome_zarr_plate(plate.sister("isl-dna").storage.url, mode="r")
+    assert opened.wells_paths() == ["A/01", "B/03"]
+    image = opened.get_image("A", "01", "0").get_image()
+    assert image.channel_labels == ["dna_prediction", "dna_uncertainty"]
+    assert (image.pixel_size.x, image.pixel_size.t) == (0.65, 900.0)
+    np.testing.assert_array_equal(image.get_as_numpy(), stains()[:, :, 0])
+    failed = opened.get_image("B", "03", "0").get_image()
     assert not failed.get_as_numpy().any()
 
 

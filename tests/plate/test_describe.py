@@ -9,8 +9,9 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from hcs.plate.metadata import Acquisition, PlateLayout
+from hcs.plate.metadata import Acquisition, Channel, PlateLayout
 from hcs.plate.path import FieldPath, WellPath
+from hcs.plate.sister import create_product, make_sister, write_empty_product
 from hcs.plate.write import create_label_image, create_plate, write_empty_label_image
 
 FIELD = FieldPath.parse("B/03/0")
@@ -47,6 +48,22 @@ def test_what_we_write_fits_the_schemas(tmp_path, make_plate, kind, registry, wh
     version = plate.layout.version
     attributes = plate.attributes(where) if where else root(plate)
     assert problems(registry, version, schema, attributes) == []
+
+
+@needs_schemas
+@pytest.mark.parametrize(
+    ("where", "schema"),
+    [("", "strict_plate"), ("B/03", "strict_well"), ("B/03/0", "strict_image"),
+     ("A/01/0", "strict_image")],
+)  # fmt: skip
+def test_plates_of_stains_fit_the_schemas(tmp_path, make_plate, kind, registry, where, schema):
+    plate = make_plate(tmp_path / "demo.zarr", kind)
+    sister = make_sister(plate, "isl-dna")
+    channels = (Channel("dna_prediction", "0000FF", (0.0, 900.0, 100.0, 500.0)),)
+    create_product(plate, sister, FIELD, channels, {"recipe": "R"})
+    write_empty_product(plate, sister, FieldPath.parse("A/01/0"), channels, "failed")
+    attributes = sister.attributes(where) if where else root(sister)
+    assert problems(registry, plate.layout.version, schema, attributes) == []
 
 
 def problems(registry, version, schema, attributes):

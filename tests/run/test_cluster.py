@@ -92,6 +92,59 @@ def test_a_resource_that_no_worker_has_is_refused_before_submission(cluster, att
     assert attempts.count("well") == 0
 
 
+# GPUs
+
+
+def seen_gpus() -> str | None:
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setattr("hcs.isl.device.count_gpus", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_threads_offer_a_gpu_where_there_is_one(two_gpus, attempts):
+    asking = Call("well", seen_gpus, (), resources={"GPU": 1})
+    with open_cluster(RunSettings(dask="none", workers=1, device="any")) as cluster:
+        assert cluster.offers({"GPU": 1})
+        assert not cluster.offers({"GPU": 2})
+        assert cluster.run(asking, attempts) is None
+    with open_cluster(RunSettings(dask="none", workers=1, device="cpu")) as cluster:
+        assert not cluster.offers({"GPU": 1})
+
+
+@pytest.mark.integration
+def test_each_gpu_has_a_worker_that_sees_no_other(two_gpus, attempts):
+    settings = RunSettings(dask="local", workers=1, device="gpu", memory_per_worker="1GB")
+    with open_cluster(settings) as cluster:
+        assert cluster.n_workers == 3
+        calls = [Call(f"gpu-{i}", seen_gpus, (), resources={"GPU": 1}) for i in range(6)]
+        with ThreadPoolExecutor(6) as threads:
+            seen = set(threads.map(lambda one: cluster.run(one, attempts), calls))
+        assert seen <= {"0", "1"}
+        assert cluster.run(Call("any", seen_gpus, ()), attempts) in {None, "0", "1"}
+
+
+@pytest.mark.integration
+def test_a_worker_of_a_scheduler_elsewhere_is_asked_for_its_gpu(attempts):
+    from distributed import LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            resources={"GPU": 1},
+        ) as workers,
+        open_cluster(RunSettings(dask=workers.scheduler_address, device="gpu")) as cluster,
+    ):
+        assert cluster.offers({"GPU": 1})
+        assert cluster.run(Call("well", abs, (-3,), resources={"GPU": 1}), attempts) == 3
+
+
 def add_up_with_dask() -> int:
     import dask.array
 

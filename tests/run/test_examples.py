@@ -14,7 +14,7 @@ from hcs.plate.write import write_frames, write_label_frames
 from hcs.run.annotate import Annotation
 from hcs.run.examples import PlateExamples, check_objects, fit_scales
 from hcs.run.parts import Parts, split_places
-from hcs.run.sources import common_pixel_size, find_places, open_sources
+from hcs.run.sources import common_pixel_size, find_places, open_sources, pixels_of
 from hcs.run.training import TrainingSettings, check_training
 from tests.stained import SIDE_PX, discs, images_of, make_stained_plate, training_values
 
@@ -311,3 +311,22 @@ def test_opening_again_gives_the_same_examples(plate):
     first, second = (examples_of(settings)[0][0] for _ in range(2))
     np.testing.assert_array_equal(first.inputs, second.inputs)
     assert open_plate(plate).storage.url == plate
+
+
+@pytest.mark.integration
+def test_plates_on_s3_are_plates(plate, s3_bucket):
+    url = f"{s3_bucket}/stained.zarr"
+    make_stained_plate(url)
+    target = {"labels": "nuclei"}
+    settings, local = (
+        check_training(training_values(where, head="nuclei", target=target))
+        for where in (url, plate)
+    )
+    (there, _), (here, _) = examples_of(settings), examples_of(local)
+    np.testing.assert_array_equal(there[0].target, here[0].target)
+    digests = []
+    for one in (settings, local):
+        sources = open_sources(one)
+        digests.append(pixels_of(one, sources[0], 0, find_places(one, sources)))
+    # a plate that was moved there is the same plate
+    assert digests[0] == digests[1]

@@ -23,7 +23,11 @@ from hcs.plate.read import read_frames, read_label_image
 from hcs.plate.table import read_table, table_names
 from hcs.plate.write import write_frames
 from hcs.run.analyse import analyse
+from hcs.run.evaluate import evaluate_plate
+from hcs.run.export import export_labels
 from hcs.run.outcome import Report
+from hcs.run.picture import LabelSource, field_overlay
+from hcs.run.truth import open_truth
 from hcs.settings import Settings, load_settings
 from tests.networks import write_weights
 from tests.plates import make_plate, moving_cells, results_of, sisters_of
@@ -205,6 +209,20 @@ def test_the_crate_names_stain_plate_and_weights(done, two):
     assert str(two[0].parent) not in json.dumps(crate)
 
 
+def test_its_nuclei_are_scored_exported_and_drawn_as_any_objects(done, tmp_path, put):
+    plate, truth = open_plate(done), make_plate(tmp_path / "truth.zarr", WELLS)
+    for field in (FIELD, OTHER):
+        put(truth, str(field), list(labels(plate, field)), "nuclei")
+    scores = evaluate_plate(plate, open_truth(truth.storage.url, plate, "isl_nuclei"), "isl_nuclei")
+    (row,) = scores.to_json()["plate"]
+    assert row["f1"] == 1
+    done_fields = []
+    export_labels(plate, tmp_path / "tiff", "isl_nuclei", done_fields.append)
+    assert len(done_fields) == 2
+    picture = field_overlay(FIELD, "phase", [0, 1], LabelSource(plate, "isl_nuclei"))
+    assert picture.any()
+
+
 # the cut of the work never changes a byte
 
 
@@ -320,7 +338,8 @@ def test_a_blank_frame_has_no_prediction_and_no_objects(tmp_path, two):
     make_plate(tmp_path / "tiny.zarr", {"A/01": pixels})
     report = analyse(str(tmp_path / "tiny.zarr"), here(two))
     assert report.exit_code == 0
-    assert any("field A/01/0, frame 1 is blank" in warning for warning in report.warnings)
+    told = "field A/01/0: nothing is predicted for blank frames 1"
+    assert set(report.warnings) == {f"A/01: {told}"}
     plate = open_plate(tmp_path / "tiny.zarr")
     assert [frame.any() for frame in stains(plate)] == [True, False, True]
     assert [frame.any() for frame in labels(plate)] == [True, False, True]

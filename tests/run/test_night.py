@@ -1,6 +1,7 @@
 """A night: which plates are begun, in which order, and what becomes of them; runs are scripted."""
 
 import threading
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from hcs.plate.lock import acquire
 from hcs.plate.open import open_plate
 from hcs.plate.path import WellPath
 from hcs.plate.sister import make_sister
+from hcs.plate.storage import Storage
 from hcs.run.budget import NIGHT_FOLDER, Rates
 from hcs.run.night import Clock, PlateRun, run_night
 from hcs.run.night_look import is_done
@@ -391,3 +393,27 @@ def test_a_plate_whose_tables_were_not_summed_up_is_not_done(analysed_plate):
     assert not done()
     marker.unlink()
     assert not done()
+
+
+@pytest.mark.integration
+def test_a_night_on_s3(s3_bucket):
+    folder = f"{s3_bucket}/{uuid.uuid4().hex}"
+    make_plate(f"{folder}/may/a.zarr", {"A/01": FEW})
+    make_plate(f"{folder}/b.zarr", {"A/01": FEW})
+    Storage.open(f"{folder}/may").write("hcs.yaml", b"{channel: phase, night: {priority: 1}}")
+    Storage.open(f"{folder}/may").write("a.done", b"")
+    ran = []
+
+    def run(url: str, settings: Settings) -> PlateRun:
+        ran.append((url, settings.channel))
+        return PlateRun(Report(url, (WELL,), (WellOutcome(WELL, "done"),), seconds=1))
+
+    report = run_night(f"{folder}/", HERE, NightSettings(sentinel="{plate}.done"), run=run)
+    assert states(report) == {"a": "done", "b": "still arriving"}
+    report = run_night(folder, HERE, NightSettings(**NOW), run=run)
+    assert states(report) == {"a": "done", "b": "done"}
+    first = (f"{folder}/may/a.zarr", "phase")
+    assert ran == [first, first, (f"{folder}/b.zarr", None)]
+    night_folder = Storage.open(f"{folder}/{NIGHT_FOLDER}")
+    assert night_folder.read("summary.md").startswith(b"# 2 plates done\n")
+    assert Rates(folder).is_measured(1, HERE)

@@ -1,0 +1,135 @@
+"""Wells with networks on real workers: who computes what, SIGKILL, and the same bytes after it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hcs.run import networks
+from hcs.run.analyse import analyse
+from hcs.settings import Settings, load_settings
+from tests.plates import make_plate, moving_cells, results_of
+
+pytestmark = pytest.mark.integration
+
+_WELLS = {f"A/{column:02d}": moving_cells(column, 3) for column in range(1, 3)}
+_WITHIN_S = 900
+
+
+@pytest.fixture(scope="module")
+def files(weights) -> list[Path]:
+    return [weights["stain"], weights["nuclei"]]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(files, tmp_path_factory) -> dict[str, bytes]:
+    url = tmp_path_factory.mktemp("undisturbed") / "tiny.zarr"
+    make_plate(url, _WELLS)
+    assert analyse(str(url), settings(files, "run.dask=none")).exit_code == 0
+    return results_of(url)
+
+
+@pytest.fixture
+def plate(tmp_path) -> Path:
+    make_plate(tmp_path / "tiny.zarr", _WELLS)
+    return tmp_path / "tiny.zarr"
+
+
+def settings(files: list[Path], *overrides: str) -> Settings:
+    named = f"isl.weights=[{', '.join(map(str, files))}]"
+    return load_settings(overrides=["methods=[isl]", named, "run.workers=1", *overrides])
+
+
+@contextmanager
+def start(url: Path, files: list[Path]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start ``hcs run`` with networks as an operator would; make sure that it ends."""
+    command = [Path(sys.executable).with_name("hcs"), "run", url, "--monitor", "none"]
+    networks = [text for file in files for text in ("--weights", file)]
+    with (url.parent / "run.log").open("ab") as log:
+        flags = ["--method", "isl", *networks, "--workers", "1"]
+        run = subprocess.Popen([*command, *flags], stdout=log, stderr=log)
+        try:
+            yield run
+        finally:
+            run.kill()
+            run.wait(_WITHIN_S)
+
+
+def wait_for(what: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + _WITHIN_S
+    while not what():
+        assert run.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < end, "the run never came so far"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    "half_done",
+    [
+        # chunks of a stain are there, its marker is not
+        "tiny_isl-stain.zarr/A/01/0/0/1",
+        # objects wait for their ids
+        "tiny.hcs/scratch/A/01/0/isl-nuclei",
+    ],
+)
+def test_a_killed_run_is_gone_on_with_by_the_next(plate, files, undisturbed, half_done):
+    with start(plate, files) as run:
+        wait_for((plate.parent / half_done).exists, run)
+        run.kill()
+        run.wait(_WITHIN_S)
+    with start(plate, files) as second:
+        assert second.wait(_WITHIN_S) == 0
+    assert results_of(plate) == undisturbed
+    assert not list(plate.parent.rglob("*.partial"))
+
+
+def noted(source, name: str) -> None:
+    """Note what is called, when, and which GPU its process sees."""
+    call = {"name": name, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    here = Path(source.url).parent / "calls"
+    here.mkdir(exist_ok=True)
+    (here / f"{time.time_ns()}.json").write_text(json.dumps(call))
+
+
+def predict_stains(source, spans, network):
+    """Do it on this machine's processor, but note what was asked for, and where."""
+    noted(source, f"{spans[0].field.well} stain on {network.device}")
+    return networks.predict_stains(source, spans, replace(network, device="cpu"))
+
+
+def find_objects(source, spans, network):
+    noted(source, f"{spans[0].field.well} objects on {network.device}")
+    return networks.find_objects(source, spans, replace(network, device="cpu"))
+
+
+class Here:
+    """What `hcs.run.well` sees in place of the module of networks."""
+
+    Network = networks.Network
+    Found = networks.Found
+    predict_stains = staticmethod(predict_stains)
+    find_objects = staticmethod(find_objects)
+
+
+def test_networks_run_on_the_gpu_s_worker_and_a_well_s_steps_in_order(
+    plate, files, undisturbed, monkeypatch
+):
+    monkeypatch.setattr("hcs.isl.device.count_gpus", lambda: 1)
+    monkeypatch.setattr("hcs.run.well.networks", Here)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert analyse(str(plate), settings(files, "run.device=gpu")).exit_code == 0
+    calls = [json.loads(p.read_text()) for p in sorted((plate.parent / "calls").glob("*.json"))]
+    assert {call["gpu"] for call in calls} == {"0"}
+    for well in _WELLS:
+        own = [call["name"] for call in calls if call["name"].startswith(well)]
+        assert own == [f"{well} stain on gpu", f"{well} objects on gpu"]
+    shutil.rmtree(plate.parent / "calls")
+    assert results_of(plate) == undisturbed
