@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.science import annotated, pairs, simulated
+from tests.benchmarks.science import annotated, pairs, recipes, simulated
 from tests.benchmarks.science.bars import bars
 from tests.benchmarks.science.picture import draw
 from tests.benchmarks.science.plate import simulated as simulated_plate
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _arms(setting: Setting) -> list[Arm]:
-    arms = [*simulated.arms(setting), *annotated.arms(setting)]
+    arms = [*simulated.arms(setting), *annotated.arms(setting), *recipes.arms(setting)]
     if data_folder() is None:
         sys.stdout.write("HCS_DATA names no folder with the real sets: simulated plates only\n")
         return arms

@@ -50,8 +50,8 @@ def trained(
 
 
 def recipe_for(head: Head, asked: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of an arm: the default one with what it changes."""
-    return recipe_of("default", head, **asked["recipe"])
+    """Return the recipe of an arm: the default one, unless it asks otherwise, and its changes."""
+    return recipe_of(asked.get("recipe_name", "default"), head, **asked["recipe"])
 
 
 def predicted(

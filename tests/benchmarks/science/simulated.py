@@ -14,7 +14,7 @@ from hcs.image.similarity import pearson, ssim
 from hcs.isl.card import ModelCard, TargetScale
 from hcs.isl.crops import Example
 from hcs.isl.header import weights_digest
-from hcs.isl.network import build_network
+from hcs.isl.network import Network, build_network
 from hcs.isl.normalise import to_grey, to_target
 from hcs.isl.segment import prepare, resampled, stains_of
 from hcs.isl.settings import IslSettings
@@ -22,7 +22,7 @@ from hcs.isl.weights import load_network, save_weights
 from hcs.labels.from_stain import nuclei_from_stain
 from tests.benchmarks.science.filters import Baseline
 from tests.benchmarks.science.learn import card_for, predicted, trained
-from tests.benchmarks.science.plate import PIXEL_SIZE_UM, STAINS, Frame, simulated
+from tests.benchmarks.science.plate import PIXEL_SIZE_UM, STAINS, Frame, Split, simulated
 from tests.benchmarks.science.results import Arm, Scores
 from tests.benchmarks.science.setting import Setting
 
@@ -65,13 +65,27 @@ def input_of(frame: Frame, card: ModelCard) -> Image:
     return prepare(frame.phase, card, PIXEL_SIZE_UM, PREDICTION)
 
 
-def _train(asked: Asked, folder: Path) -> Scores:
-    split = simulated(folder.parent)
+def stain_network(asked: Asked, split: Split, place: Path) -> tuple[Network, ModelCard]:
+    """Return a network for both stains, trained on the training wells, and its card."""
     card = card_for("stain", ("phase",), split.scales, asked, len(split.train))
     torch.manual_seed(asked["seed"])
     network = build_network("stain", 1, len(STAINS), card.architecture)
     examples = [_example(frame, card) for frame in split.train]
-    network = trained(network, "stain", examples, asked, folder / f"{STAIN}.training")
+    return trained(network, "stain", examples, asked, place), card
+
+
+def predicted_stains(
+    network: Network, card: ModelCard, frames: Sequence[Frame], asked: Asked, uncertainty: str
+) -> list[Image]:
+    """Return both stains of each frame in grey levels, (2, y, x)."""
+    inputs = [input_of(frame, card) for frame in frames]
+    found = predicted(network, "stain", inputs, asked, uncertainty)
+    return [stains_of(one, card, frames[0].cells.shape)[0] for one in found]
+
+
+def _train(asked: Asked, folder: Path) -> Scores:
+    split = simulated(folder.parent)
+    network, card = stain_network(asked, split, folder / f"{STAIN}.training")
     save_weights(weights_of(folder), network, card)
     return {"digest": weights_digest(weights_of(folder))}
 
@@ -79,11 +93,9 @@ def _train(asked: Asked, folder: Path) -> Scores:
 def _network(asked: Asked, folder: Path) -> Scores:
     split = simulated(folder.parent)
     network, card = load_network(weights_of(folder))
-    inputs = [input_of(frame, card) for frame in split.test]
     scores = {}
     for uncertainty in ("flips", "none"):
-        predictions = predicted(network, "stain", inputs, asked, uncertainty)
-        found = [stains_of(one, card, split.test[0].cells.shape)[0] for one in predictions]
+        found = predicted_stains(network, card, split.test, asked, uncertainty)
         scores[uncertainty] = stain_scores(split.test, found)
     first = split.test[0]
     np.savez_compressed(shown_of(folder), phase=first.phase, true=first.grey, found=found[0])

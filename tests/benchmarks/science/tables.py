@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from tests.benchmarks.science import annotated, pairs, simulated
+from tests.benchmarks.science import annotated, pairs, recipes, simulated
 from tests.benchmarks.science.bars import Found, gain, mask_iou, mean, over_seeds
 from tests.benchmarks.science.plate import STAINS
-from tests.benchmarks.science.setting import COUNTS, Setting
+from tests.benchmarks.science.setting import COUNTS, SEEDS, Setting
 
 
 def page(setting: Setting, found: Found) -> str:
@@ -18,6 +18,7 @@ def page(setting: Setting, found: Found) -> str:
         f"Setting: {setting.name}",
         _table(_STAIN_HEAD, _stain_rows(found)),
         _table(_ANNOTATED_HEAD, _annotated_rows(found)),
+        _table(_RECIPE_HEAD, _recipe_rows(found)),
         _table(_PAIR_HEAD, _pair_rows(found)),
         _table(_MASK_HEAD, _mask_rows(found)),
         f"Time of all arms together: {sum(s['seconds'] for s in found.values()) / 60:.0f} min",
@@ -37,6 +38,7 @@ _STAIN_HEAD = (
     "counts, r",
 )
 _ANNOTATED_HEAD = ("head", "N", "from scratch", "ISL-pretrained", "gain")
+_RECIPE_HEAD = ("recipe, 150 steps", "nuclei: PCC", "cells: PCC")
 _PAIR_HEAD = (
     "pair",
     "trains",
@@ -71,6 +73,14 @@ def _annotated_rows(found: Found) -> Iterator[list[str]]:
         for n in COUNTS:
             arms = [_spread(over_seeds(found, head, n, start)) for start in annotated.STARTS]
             yield [name, str(n), *arms, _percent(gain(found, head, n))]
+
+
+def _recipe_rows(found: Found) -> Iterator[list[str]]:
+    for change in recipes.CHANGES:
+        seeds = SEEDS if change == recipes.DEFAULT else SEEDS[:1]
+        names = [recipes.name_of(change, seed) for seed in seeds]
+        figures = [np.array([mean(found, name, stain) for name in names]) for stain in STAINS]
+        yield [change, *(_spread(f) if len(f) > 1 else _number(f[0]) for f in figures)]
 
 
 def _pair_rows(found: Found) -> Iterator[list[str]]:

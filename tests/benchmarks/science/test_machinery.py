@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.benchmarks.science import annotated, pairs, simulated
+from tests.benchmarks.science import annotated, pairs, recipes, simulated
 from tests.benchmarks.science.bars import Bar
 from tests.benchmarks.science.filters import FEATURES_PER_PLANE, Baseline, bank
 from tests.benchmarks.science.real import columns
@@ -59,7 +59,7 @@ def test_ridge_finds_a_target_that_is_a_blurred_image():
 @pytest.mark.parametrize("name", SETTINGS)
 def test_arms_have_names_of_their_own_and_need_arms_that_are_there(name):
     setting = SETTINGS[name]
-    arms = [part for room in (simulated, annotated, pairs) for part in room.arms(setting)]
+    arms = [part for room in (simulated, annotated, recipes, pairs) for part in room.arms(setting)]
     names = [arm.name for arm in arms]
     assert len(set(names)) == len(names)
     assert {arm.needs for arm in arms} - {None} <= set(names)
