@@ -28,8 +28,8 @@ from flows.progress import API_ERRORS, Progress
 from flows.watcher import Watcher, current_watcher, watching
 from hcs.errors import HcsError
 from hcs.plate.path import WellPath
-from hcs.run.analyse import OnOutcome, Visit, analyse
-from hcs.run.outcome import Report, WellOutcome
+from hcs.run.analyse import Visit, analyse
+from hcs.run.outcome import OnOutcome, Report, WellOutcome
 from hcs.settings import Settings
 
 

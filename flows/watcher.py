@@ -12,8 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from hcs.errors import HcsError
-from hcs.run.analyse import OnOutcome
-from hcs.run.outcome import Report
+from hcs.run.outcome import OnOutcome, Report
 
 
 @dataclass

@@ -92,8 +92,9 @@ def results_of(url: Path | str) -> dict[str, bytes]:
     }
     for path in sorted(companion.rglob("*.json")):
         key = str(path.relative_to(companion))
-        if not key.startswith(("lock/", "attempts/")):
+        if not key.startswith(("lock/", "attempts/", "runs/")):
             content = json.loads(path.read_bytes())
             content.pop("token", None)
+            content.pop("seal", None)
             found[f"companion/{key}"] = json.dumps(content, sort_keys=True).encode()
     return found

@@ -16,6 +16,7 @@ from hcs.errors import EXIT_USAGE, HcsError
 # one module per group of commands; each has `register(app)`
 _GROUPS: tuple[str, ...] = (
     "run",
+    "upkeep",
     "nightly",
     "simulate",
     "ingest",

@@ -183,6 +183,37 @@ def acquire(companion: Storage, *, heartbeat_s: float = 5.0, stale_s: float = 30
     return Lock(companion, token, claim)
 
 
+@dataclass(frozen=True)
+class Holding:
+    """Who has a plate, as far as can be seen without waiting.
+
+    Parameters
+    ----------
+    state : {"free", "held", "dead"}
+        Dead: its process, on this machine, was killed; the next run takes over. A holder on
+        another machine counts as alive: only its heartbeat would tell.
+    token : int
+        0 where nobody ever held it.
+    claim : Claim or None
+        Of the holder.
+    """
+
+    state: Literal["free", "held", "dead"]
+    token: int = 0
+    claim: Claim | None = None
+
+
+def look(companion: Storage) -> Holding:
+    """Return who has a plate now; nothing is written."""
+    token = _highest(companion)
+    if not token:
+        return Holding("free")
+    claim, _ = _read(companion, token)
+    if claim.state == "released":
+        return Holding("free", token)
+    return Holding("dead" if _is_dead(claim.process) else "held", token, claim)
+
+
 def check_token(companion: Storage, token: int) -> None:
     """Raise unless a token is still the plate's highest, and held.
 

@@ -21,9 +21,11 @@ from hcs.plate.lock import acquire
 from hcs.plate.open import Plate, open_plate
 from hcs.plate.path import WellPath
 from hcs.run.attempts import Attempts
-from hcs.run.cluster import Call, Cluster, open_cluster, worker_memory
+from hcs.run.calls import Call, Cluster
+from hcs.run.cluster import open_cluster, worker_memory
 from hcs.run.finish import finish
-from hcs.run.outcome import Report, WellOutcome, combine, failure_of
+from hcs.run.history import History
+from hcs.run.outcome import OnOutcome, Report, WellOutcome, combine, failure_of
 from hcs.run.plan import (
     Plan,
     WellPlan,
@@ -40,9 +42,6 @@ from hcs.run.stains import prepare_stains
 from hcs.run.steps import GPU
 from hcs.run.well import Compute, WellJob, analyse_well
 from hcs.settings import Settings
-
-# outcome of a well, wells that are through, wells in all
-OnOutcome = Callable[[WellOutcome, int, int], None]
 
 
 class Visit(Protocol):
@@ -98,17 +97,20 @@ def analyse(
         sweep(plate)
         plan = _fitted(make_plan(plate, settings))
         prepare_stains(plate, plan.steps)
+        history = History(plate.companion, lock.token)
+        history.begin(plan)
         outcomes = {well.well: _unvisited(well) for well in plan.wells}
         if any(well.todo for well in plan.wells):
             with open_cluster(plan.run) as cluster:
                 plan = _placed(plan, cluster)
                 attempts = Attempts(plate.companion, lock.token, settings.run.attempts)
-                visits = _Visits(plan, cluster, attempts, outcomes, on_outcome or _ignore)
+                visits = _Visits(plan, cluster, attempts, outcomes, history.hearing(on_outcome))
                 plan = _visit_wells(plate, visits, each or in_threads)
         lock.check()
         done = tuple(well.well for well in plan.wells if well.is_done)
         report = Report(url, done, tuple(outcomes[well.well] for well in plan.wells))
         report = _finished(plate, plan, report, lock.token)
+        history.end(report, time.monotonic() - begun)
     told = chain(plan.warnings, *(outcome.warnings for outcome in report.outcomes))
     warnings = tuple(dict.fromkeys(told))
     return replace(report, warnings=warnings, seconds=time.monotonic() - begun)
@@ -300,7 +302,3 @@ def _unvisited(well: WellPlan) -> WellOutcome:
 def _failed(well: WellPath, error: Exception, seconds: float) -> WellOutcome:
     log = () if isinstance(error, HcsError) else tuple(traceback.format_exception(error))
     return WellOutcome(well, "failed", seconds=seconds, failure=failure_of(error), log=log)
-
-
-def _ignore(outcome: WellOutcome, through: int, wells: int) -> None:
-    """Hear of a well and do nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -140,6 +140,10 @@ class Report:
         if not self.failed and not self.failure:
             return EXIT_DONE
         return EXIT_PARTIAL if self.done else EXIT_FAILED
+
+
+# outcome of a well, wells that are through, wells in all
+OnOutcome = Callable[[WellOutcome, int, int], None]
 
 
 def combine(outcomes: Sequence[WellOutcome]) -> WellOutcome:

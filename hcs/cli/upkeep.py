@@ -1,0 +1,91 @@
+"""``hcs status``: look after a plate that was, is or will be analysed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hcs.cli.output import JsonOption, print_json, print_rows
+
+if TYPE_CHECKING:
+    from hcs.run.history import RunRecord
+    from hcs.run.status import PlateStatus, WellStatus
+
+_Plate = Annotated[str, typer.Argument(help="plate, a path or s3:// URL")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("status")(status_command)
+
+
+def status_command(plate: _Plate, *, json: JsonOption = False) -> None:
+    """Say how a plate stands, also while it is worked on: wells, steps, who holds it, last run."""
+    from hcs.plate.open import open_plate
+    from hcs.run.status import plate_status
+
+    status = plate_status(open_plate(plate))
+    if json:
+        print_json(_status_to_json(status))
+        return
+    counted = Counter(well.state for well in status.wells)
+    told = ", ".join(f"{number} {state}" for state, number in counted.items())
+    print(f"{plate}: {told or 'no wells'}")
+    print(_lock_line(status))
+    if status.run:
+        print(_run_line(status.run))
+    rows = [_status_row(well) for well in status.wells if well.state != "done"]
+    if rows:
+        print_rows(rows)
+    if status.quarantine:
+        print_rows(status.quarantine, "quarantine:")
+    if status.problem:
+        print(f"quarantine: {status.problem}")
+
+
+def _lock_line(status: PlateStatus) -> str:
+    claim = status.lock.claim
+    if claim is None:
+        return "nobody works on it"
+    who = f"{claim.holder} on {claim.host} since {claim.since}"
+    if status.lock.state == "dead":
+        return f"{who} was killed; the next run goes on"
+    return f"held by {who}"
+
+
+def _run_line(run: RunRecord) -> str:
+    if run.ended is None:
+        return f"run {run.token}: begun {run.begun}, no end"
+    told = f"run {run.token}: begun {run.begun}, {run.ended.seconds:.0f} s"
+    told += f", exit code {run.ended.exit_code}, {run.ended.done} wells done"
+    return f"{told}; tables: {run.ended.failure}" if run.ended.failure else told
+
+
+def _status_row(well: WellStatus) -> dict[str, Any]:
+    why = f"{well.failure.message} ({well.failure.hint})" if well.failure else None
+    return {"well": str(well.well), **well.steps, "why": why}
+
+
+def _status_to_json(status: PlateStatus) -> dict[str, Any]:
+    run = status.run
+    return {
+        "plate": status.url,
+        "lock": asdict(status.lock),
+        "run": asdict(run) | {"ended": run.ended and run.ended.model_dump()} if run else None,
+        "steps": status.steps,
+        "wells": [
+            {
+                "well": str(well.well),
+                "state": well.state,
+                "steps": well.steps,
+                "failure": asdict(well.failure) if well.failure else None,
+            }
+            for well in status.wells
+        ],
+        "tables_finished": status.finished,
+        "quarantine": status.quarantine,
+        "problem": status.problem,
+    }
