@@ -7,7 +7,7 @@ is also a truth that `hcs.run.truth` reads. `hcs.run.propose` makes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import label as connected
 
-from hcs.errors import CorruptError, FramesError, ImportFilesError, TrainingError
+from hcs.errors import CorruptError, FramesError, ImportFilesError, MissingError, TrainingError
 from hcs.ingest.findings import some
+from hcs.plate.open import Plate
 from hcs.plate.path import FieldPath
 from hcs.run.annotation_index import INDEX, Kind, read_index
-from hcs.run.truth import Labels, read_mask
+from hcs.run.truth import Labels, MaskFolder, read_mask
 
 # what is wrong with one label file; what is wrong with the disk concerns all
 _FILE_ERRORS = (CorruptError, FramesError, ImportFilesError)
@@ -39,8 +40,10 @@ class Annotation:
     field : FieldPath
     frame : int
         Index in the plate, from 0.
-    image, labels : Path
-        TIFF files: all channels to look at, and the label image.
+    image : Path or None
+        TIFF file of all channels to look at; None where the masks are from elsewhere.
+    labels : Path
+        TIFF file of the label image.
     shape : tuple of int
         (y, x), pixels.
     pixel_size_um : float or None
@@ -52,7 +55,7 @@ class Annotation:
     kind: Kind
     field: FieldPath
     frame: int
-    image: Path
+    image: Path | None
     labels: Path
     shape: tuple[int, int]
     pixel_size_um: float | None
@@ -91,6 +94,38 @@ def read_annotations(folder: Path) -> tuple[Annotation, ...]:
     return tuple(checked.annotation for checked in check_annotations(folder))
 
 
+def read_masks(
+    folder: Path, plate: Plate, fields: Iterable[FieldPath], kind: Kind
+) -> tuple[Annotation, ...]:
+    """Return the frames that a folder of masks from elsewhere annotates, all of them checked.
+
+    Masks belong to fields and frames as for `hcs evaluate`; those that lack objects do not count.
+
+    Raises
+    ------
+    MissingError
+        If there is no mask of any of the fields.
+    TrainingError
+        Naming every problem of every file; see `check_annotations`.
+    """
+    masks, found = MaskFolder(folder, plate), list[Annotation]()
+    for field in fields:
+        image = plate.field_image(field)
+        about = (image.frame_shape, image.pixel_size_um, "")
+        found += [
+            Annotation(plate.storage.name, kind, field, frame, None, path, *about)
+            for frame, path in masks.complete(field).items()
+        ]
+    if not found:
+        raise MissingError(
+            f"no masks of plate {plate.storage.name} in {folder}",
+            hint="a field's are in a folder of its name, as in B02_0/t000.tif; or make some: "
+            "hcs annotate make",
+        )
+    hint = "mend the files, or take them out of the folder"
+    return tuple(checked.annotation for checked in _checked(found, folder, hint))
+
+
 def check_annotations(folder: Path) -> tuple[Checked, ...]:
     """Read every label file of a folder and tell what it holds.
 
@@ -102,9 +137,14 @@ def check_annotations(folder: Path) -> tuple[Checked, ...]:
         If the index is damaged, or, all in one message: a file is missing or no TIFF, a label image
         has another shape than its image, fractions or negative numbers, or no object.
     """
+    hint = f"mend the files, or take their entries out of {INDEX}"
+    return _checked(indexed_annotations(folder), folder, hint)
+
+
+def _checked(annotations: Iterable[Annotation], folder: Path, hint: str) -> tuple[Checked, ...]:
     problems, results = list[str](), list[Checked]()
-    for annotation in indexed_annotations(folder):
-        if not annotation.image.is_file():
+    for annotation in annotations:
+        if annotation.image and not annotation.image.is_file():
             problems.append(f"{annotation.image}: no such file")
         try:
             results.append(_check(annotation))
@@ -114,7 +154,7 @@ def check_annotations(folder: Path) -> tuple[Checked, ...]:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise TrainingError(
             f"the annotations in {folder} have {count}: {'; '.join(problems)}",
-            hint=f"mend the files, or take their entries out of {INDEX}",
+            hint=hint,
         )
     return tuple(results)
 

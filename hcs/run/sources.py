@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -13,7 +13,14 @@ from hcs.plate.metadata import FieldImage
 from hcs.plate.open import Plate, label_key, open_plate
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.problems import some
-from hcs.run.annotate import Annotation, labels_digest, read_annotations, read_labels
+from hcs.run.annotate import (
+    Annotation,
+    labels_digest,
+    read_annotations,
+    read_labels,
+    read_masks,
+)
+from hcs.run.annotation_index import INDEX, Kind
 from hcs.run.parts import Place
 from hcs.run.training import PlateSource, TrainingSettings
 
@@ -54,14 +61,19 @@ def open_sources(settings: TrainingSettings) -> tuple[Source, ...]:
         If annotations are of other objects or other plates.
     """
     plates = [open_plate(s.plate, pixel_size_um=settings.pixel_size_um) for s in settings.plates]
-    annotations = _annotations_of(settings, [plate.storage.name for plate in plates])
-    return tuple(
-        Source(
-            plate,
-            open_plate(source.label_plate) if source.label_plate else plate,
-            {(a.field, a.frame): a for a in annotations if a.plate == plate.storage.name},
-        )
+    sources = tuple(
+        Source(plate, open_plate(source.label_plate) if source.label_plate else plate, {})
         for source, plate in zip(settings.plates, plates, strict=True)
+    )
+    annotations = _annotations_of(settings, sources)
+    return tuple(
+        replace(
+            source,
+            annotated={
+                (a.field, a.frame): a for a in annotations if a.plate == source.plate.storage.name
+            },
+        )
+        for source in sources
     )
 
 
@@ -136,10 +148,16 @@ def common_pixel_size(
     return float(median(sizes.values()))
 
 
-def _annotations_of(settings: TrainingSettings, plates: Sequence[str]) -> tuple[Annotation, ...]:
+def _annotations_of(
+    settings: TrainingSettings, sources: Sequence[Source]
+) -> tuple[Annotation, ...]:
     if not settings.target.masks:
         return ()
-    annotations = read_annotations(Path(settings.target.masks))
+    folder = Path(settings.target.masks)
+    if folder.is_dir() and not (folder / INDEX).is_file():
+        return _masks_of(settings, sources, folder)
+    annotations = read_annotations(folder)
+    plates = [source.plate.storage.name for source in sources]
     kinds = {annotation.kind for annotation in annotations}
     strangers = sorted({a.plate for a in annotations} - set(plates))
     if kinds - {settings.head}:
@@ -153,6 +171,21 @@ def _annotations_of(settings: TrainingSettings, plates: Sequence[str]) -> tuple[
             f"not among the plates to train with: {some(plates)}"
         )
     return annotations
+
+
+def _masks_of(
+    settings: TrainingSettings, sources: Sequence[Source], folder: Path
+) -> tuple[Annotation, ...]:
+    """Return what a folder of masks annotates that `hcs annotate` did not make."""
+    if len(sources) > 1:
+        raise TrainingError(
+            f"{folder} has no {INDEX} that says of which plate its masks are, and there are "
+            f"{len(sources)} plates to train with",
+            hint="train with one plate, or let `hcs annotate make` make the folder",
+        )
+    fields = _fields(settings.plates[0], sources[0])
+    kind: Kind = "cells" if settings.head == "cells" else "nuclei"
+    return read_masks(folder, sources[0].plate, fields, kind)
 
 
 def _fields(wanted: PlateSource, source: Source) -> list[FieldPath]:

@@ -67,8 +67,8 @@ class TargetSettings(_Settings):
     )
     masks: str | None = Field(
         default=None,
-        description="folder that `hcs annotate` made, for head: nuclei or cells; only annotated "
-        "frames count",
+        description="folder that `hcs annotate` made, or of TIFF masks of one plate, as in "
+        "B02_0/t000.tif; for head: nuclei or cells; only annotated frames count",
     )
 
     @model_validator(mode="after")

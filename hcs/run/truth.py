@@ -204,7 +204,8 @@ class MaskFolder(Truth):
         own = self._folder / name
         if own.is_dir():
             return own / "masks" if (own / "masks").is_dir() else own
-        alone = len(self._plate.layout.wells) == 1
+        wells = self._plate.layout.wells
+        alone = len(wells) == 1 and len(self._plate.well(wells[0]).fields) == 1
         # <sequence>, <sequence>/masks or <sequence>/masks/gold_full
         above = self._folder.resolve().parts[-3:]
         if not alone and name not in above:
@@ -247,6 +248,11 @@ class MaskFolder(Truth):
                 raise PlateError(f"two masks of frame {number}: {found[index[number]]} and {path}")
             found[index[number]] = path
         return dict(sorted(found.items()))
+
+    def complete(self, field: FieldPath) -> dict[int, Path]:
+        """Return the masks that hold every object, by the index of their frame."""
+        files = self._files(field).items()
+        return {frame: path for frame, (path, coverage) in sorted(files) if coverage == "full"}
 
     def coverage(self, field: FieldPath) -> dict[int, Coverage]:
         """Return the frames that have a mask with outlines."""

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 
 from hcs.errors import FramesError, MissingError, TrainingError
 from hcs.labels.distance import distance_target
@@ -304,6 +305,33 @@ def test_an_annotation_of_another_shape_is_refused(annotated, tmp_path):
     settings = masks(larger)
     with pytest.raises(TrainingError, match=r"labels\.tif is \(96, 96\), it is \(128, 128\)"):
         find_places(settings, open_sources(settings))
+
+
+def test_masks_of_other_tools_are_annotations_too(plate, tmp_path):
+    for name, frame in (("A02_0/t001.tif", 1), ("A03_0/masks/cell_000.tif", 5)):
+        (tmp_path / name).parent.mkdir(parents=True)
+        tifffile.imwrite(tmp_path / name, discs(frame).astype(np.uint16))
+    settings = masks(plate, target={"masks": str(tmp_path)})
+    examples, _ = examples_of(settings)
+    assert [examples.name(i) for i in range(2)] == ["A/02/0, frame 1", "A/03/0, frame 0"]
+    np.testing.assert_array_equal(examples[0].target[0], discs(1) > 0)
+    np.testing.assert_array_equal(examples.labels(1), discs(5))
+
+
+def test_masks_of_other_tools_are_checked_and_belong_to_one_plate(plate, tmp_path):
+    settings = masks(plate, target={"masks": str(tmp_path)})
+    with pytest.raises(MissingError, match="no masks of plate stained") as caught:
+        open_sources(settings)
+    assert "hcs annotate make" in str(caught.value.hint)
+    (tmp_path / "A02_0").mkdir()
+    for frame, pixels in enumerate((np.zeros((96, 96)), np.ones((8, 8)))):
+        tifffile.imwrite(tmp_path / f"A02_0/t00{frame}.tif", pixels.astype(np.uint8))
+    with pytest.raises(TrainingError, match=r"2 problems: .*no objects; .*\(8, 8\)"):
+        open_sources(settings)
+    both = [{"plate": plate}, {"plate": plate.replace("stained", "other")}]
+    make_stained_plate(both[1]["plate"])
+    with pytest.raises(TrainingError, match="says of which plate its masks are, and there are 2"):
+        open_sources(masks(plate, plates=both, target={"masks": str(tmp_path)}))
 
 
 def test_opening_again_gives_the_same_examples(plate):

@@ -3,7 +3,10 @@ import pandas as pd
 import pytest
 
 from hcs.errors import FramesError, MissingError, PlateError
-from hcs.plate.path import FieldPath
+from hcs.plate.create import ImageSpec, create_field_image, create_plate
+from hcs.plate.metadata import Channel, PlateLayout
+from hcs.plate.open import open_plate
+from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.table import write_table
 from hcs.run.truth import open_truth, read_mask
 
@@ -47,6 +50,17 @@ def test_a_folder_of_one_sequence_serves_that_sequence_alone(
     truth = open_truth(str(tmp_path / "set/s2"), sequence_plate, "ssl_cells")
     assert truth.coverage(S1) == {}
     assert truth.coverage(S2) == {0: "full"}
+
+
+def test_masks_that_lie_loose_serve_a_plate_of_one_field_alone(tmp_path, write_mask, draw):
+    loose = write_mask("masks/t000.tif", draw((7, 2, 2, 5))).parent
+    well = WellPath.parse("A/01")
+    plate = create_plate(tmp_path / "p.zarr", PlateLayout("p", "0.4", ("A",), ("01",), (well,)))
+    spec = ImageSpec(("t", "c", "y", "x"), (1, 1, 24, 32), "uint16", (Channel("phase"),))
+    for name, found in (("0", {0: "full"}), ("1", {})):
+        create_field_image(plate, FieldPath(well, name), spec)
+        opened = open_plate(plate.storage.url)
+        assert open_truth(str(loose), opened, "ssl_cells").coverage(S1) == found
 
 
 @pytest.mark.parametrize("kind", ["silver", "tra_markers", "made_by_net_NOT_TRUTH"])
