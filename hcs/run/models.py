@@ -91,13 +91,16 @@ def check_channels(
         Naming all that is missing, and what there is.
     """
     missing = {
-        names.get(one.channel, one.channel): model.card.name
+        one.channel: model.card.name
         for model in models
         for one in model.card.inputs
         if names.get(one.channel, one.channel) not in labels
     }
     if missing:
-        named = "; ".join(f"network {name} takes {label!r}" for label, name in missing.items())
+        named = "; ".join(
+            f"network {name} takes {names.get(channel, channel)!r}"
+            for channel, name in missing.items()
+        )
         raise MissingError(
             f"the plate lacks channels: {named}",
             hint=f"it has {', '.join(map(repr, labels))}; where only the name differs, say so: "

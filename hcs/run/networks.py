@@ -143,7 +143,9 @@ def _predicted(source: Source, spans: Sequence[Span], network: Network) -> Itera
     model, settings = network.model, network.settings
     predictor = loaded(model.path, model.digest, settings, network.device).predictor
     frames = [(span.field, index) for span in spans for index in span.frames]
-    inputs = in_step(lambda frame: _input(source, *frame, network), frames, settings.batch)
+    # a batch is read while one is computed, also where a batch is one frame
+    ahead = settings.batch + 1
+    inputs = in_step(lambda frame: _input(source, *frame, network), frames, ahead)
     waiting: deque[tuple[tuple[FieldPath, int], bool]] = deque()
 
     def not_blank() -> Iterator[NDArray[np.float32]]:

@@ -5,8 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.read import read_frames, read_label_image
 from hcs.plate.table import read_table, table_names
 from hcs.plate.write import write_frames
+from hcs.run import networks
 from hcs.run.analyse import analyse
 from hcs.run.evaluate import evaluate_plate
 from hcs.run.export import export_labels
@@ -434,6 +437,10 @@ def test_a_channel_that_the_plate_lacks_is_said_with_those_that_are_there(fresh,
         analyse(str(fresh), here([file, other]))
     assert "it has 'phase', 'nuclei'" in caught.value.hint
     assert "isl.channels={BF: phase}" in caught.value.hint
+    renamed = here([file], "isl.channels={phase: TL}")
+    with pytest.raises(MissingError, match="lacks channels: network stain takes 'TL'") as caught:
+        analyse(str(fresh), renamed)
+    assert "isl.channels={phase: phase}" in caught.value.hint
     assert sisters_of(fresh) == []
 
 
@@ -565,6 +572,29 @@ def test_a_plan_with_networks_never_loads_torch(tmp_path, two):
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "isl-stain" in told
     assert "channel" not in told.splitlines()[0]
+
+
+def test_a_frame_is_read_while_the_one_before_is_computed(monkeypatch):
+    read = [threading.Event() for _ in range(2)]
+
+    def note(source, field, index, network):
+        read[index].set()
+        return np.zeros((1, 32, 32), np.float32)
+
+    class OneByOne:
+        @staticmethod
+        def predict(images):
+            for index, _ in enumerate(images):
+                assert read[min(index + 1, 1)].wait(60)
+                yield index
+
+    monkeypatch.setattr("hcs.run.networks._input", note)
+    monkeypatch.setattr("hcs.isl.predict.loaded", lambda *file: SimpleNamespace(predictor=OneByOne))
+    model = SimpleNamespace(path="x", digest="y")
+    network = networks.Network(model, IslSettings(batch=1), "cpu")
+    span = SimpleNamespace(field=FIELD, frames=range(2))
+    frames = list(networks._predicted(None, [span], network))
+    assert [(frame.index, frame.prediction) for frame in frames] == [(0, 0), (1, 1)]
 
 
 # every kind of plate
