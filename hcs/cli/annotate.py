@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hcs.cli.output import JsonOption, print_json, print_rows
+from hcs.cli.output import JsonOption, local, print_json, print_rows
 from hcs.errors import EXIT_DONE
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def make_command(
     kind: Annotated[Literal["nuclei", "cells"], typer.Option(help="what the objects are")],
     field: Annotated[list[str], typer.Option(help="as in B/02/0; repeatable")],
     frame: Annotated[list[int] | None, typer.Option(help="index; repeatable; default: 0")] = None,
-    output: Annotated[Path, typer.Option(help="folder to write to, or to add to")],
+    output: Annotated[Path, typer.Option(callback=local, help="folder to write to, or to add to")],
     nuclei_stain: Annotated[
         str | None, typer.Option(help="for cells: channel whose nuclei tell them apart")
     ] = None,

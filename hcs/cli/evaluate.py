@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hcs.cli.output import JsonOption, print_json, print_rows
+from hcs.cli.output import JsonOption, local, print_json, print_rows
 from hcs.errors import EXIT_DONE, EXIT_PARTIAL, SettingsError
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def evaluate_command(
         list[str] | None, typer.Option(help="well left out, as one trained on; repeatable")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="table of frames, .csv or .parquet; else in <plate>.hcs")
+        Path | None,
+        typer.Option(callback=local, help="table of frames, .csv or .parquet; else in <plate>.hcs"),
     ] = None,
     json: JsonOption = False,
 ) -> int:
@@ -95,7 +96,9 @@ def evaluate_command(
 def export_command(
     plate: _Plate,
     *,
-    labels: Annotated[Path, typer.Option(help="folder to write to, a folder per sequence")],
+    labels: Annotated[
+        Path, typer.Option(callback=local, help="folder to write to, a folder per sequence")
+    ],
     label: _Label = "ssl_cells",
     json: JsonOption = False,
 ) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hcs.cli.output import JsonOption, print_json, print_rows
+from hcs.cli.output import JsonOption, local, print_json, print_rows
 from hcs.errors import EXIT_DONE, EXIT_FAILED, SettingsError
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def import_command(
     processes: Annotated[int, typer.Option(min=1, help="fields written at once")] = os.cpu_count()
     or 1,
     write_listing: Annotated[
-        Path | None, typer.Option(help="write every plane as a CSV listing, to be edited")
+        Path | None,
+        typer.Option(callback=local, help="write every plane as a CSV listing, to be edited"),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show what would be imported, write nothing")

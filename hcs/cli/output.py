@@ -5,13 +5,25 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hcs.errors import HcsError
+from hcs.errors import HcsError, SettingsError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+
+
+def local(path: Path | None) -> Path | None:
+    """Return a path to write to; SettingsError for a URL, of which a folder ``s3:`` would be made.
+
+    For options: ``typer.Option(callback=local)``.
+    """
+    # a Path makes s3:/ of s3://
+    if path is not None and ":/" in str(path):
+        raise SettingsError(f"cannot write to {path}", hint="name a local file or folder")
+    return path
 
 
 def print_json(value: object) -> None:

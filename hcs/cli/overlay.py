@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hcs.cli.output import local
 from hcs.errors import SettingsError
 
 
@@ -19,7 +20,9 @@ def overlay_command(
     plate: Annotated[str, typer.Argument(help="plate, a path or s3:// URL")],
     field: Annotated[str, typer.Argument(help="field of view, as in B/03/0")],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=local, help="PNG file to write")
+    ],
     label: Annotated[str, typer.Option(help="label image, in colour")] = "ssl_cells",
     channel: Annotated[str | None, typer.Option(help="shown below; default: the first")] = None,
     frames: Annotated[str, typer.Option(help="frame indices, as in 0,4,9")] = "0",

@@ -23,6 +23,28 @@ def test_exit_code_and_words(arguments, code, words, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("annotate", "make", "p.zarr", "--stain", "a", "--kind", "cells", "--field", "A/1/0"),
+        ("overlay", "p.zarr", "A/1/0"),
+        ("evaluate", "p.zarr", "--truth", "t.zarr"),
+        ("export", "p.zarr"),
+        ("import", "files", "p.zarr"),
+    ],
+)
+def test_what_is_written_to_local_files_is_not_written_to_urls(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    option = {"export": "--labels", "import": "--write-listing"}.get(arguments[0], "--output")
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, option, "s3://bucket/name"])
+    assert end.value.code == 64
+    assert "cannot write to s3:/bucket/name\n     name a local" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_line_loads_nothing_heavy():
     heavy = ("torch", "prefect", "dask", "zarr", "pandas", "skimage", "sklearn", "cv2")
     script = "import sys, hcs.cli.main as m; m.build_app(); print(*sys.modules)"
