@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +13,10 @@ from prefect.artifacts import (
     create_progress_artifact,
     update_progress_artifact,
 )
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactUpdate
 
-from flows.progress import Artifacts
-from hcs.report.training import to_jpeg
-from hcs.run.diary import CURVES, EXAMPLES, duration
+from flows.progress import Artifacts, embedded, replace_artifact
+from hcs.run.budget import in_words
+from hcs.run.diary import CURVES, EXAMPLES
 from hcs.run.train import TrainingReport, training_folder
 
 if TYPE_CHECKING:
@@ -60,7 +57,7 @@ class Curves(Artifacts):
     def move(self, progress: Progress) -> None:
         """Move the bar after a step, and show new pictures, neither too often."""
         now = self._clock()
-        text = f"step {progress.step} of {progress.steps}, {duration(progress.seconds_left)} left"
+        text = f"step {progress.step} of {progress.steps}, {in_words(progress.seconds_left)} left"
         if now >= self._bar_due:
             self._move_bar(100 * progress.step / progress.steps, text)
             self._bar_due = self._clock() + _BAR_S
@@ -83,30 +80,14 @@ class Curves(Artifacts):
     def _show(self, text: str) -> None:
         page = markdown_page(self._folder, text)
         if self._page is not None:
-            self._call(_replace, self._page, page, text)
+            self._call(replace_artifact, self._page, page, text)
         else:
             key = f"{self._key}-training"
             self._page = self._call(create_markdown_artifact, page, key, text)
 
 
 def markdown_page(folder: Path, text: str) -> str:
-    """Return the pictures of a training as markdown that holds them.
-
-    An image artifact would do with a URL only, and Prefect's page prints that below the picture.
-    """
-    parts = [text]
-    if (curves := folder / CURVES).exists():
-        parts.append(_embedded("loss and scores", "png", curves.read_bytes()))
-    if (examples := folder / EXAMPLES).exists():
-        parts.append(_embedded("examples", "jpeg", to_jpeg(examples.read_bytes())))
-    return "\n\n".join(parts)
-
-
-def _embedded(name: str, kind: str, content: bytes) -> str:
-    return f"![{name}](data:image/{kind};base64,{b64encode(content).decode()})"
-
-
-def _replace(artifact: UUID, page: str, text: str) -> UUID:
-    with get_client(sync_client=True) as client:
-        client.update_artifact(artifact, ArtifactUpdate(data=page, description=text))
-    return artifact
+    """Return the pictures of a training as markdown that holds them."""
+    named = {"loss and scores": folder / CURVES, "examples": folder / EXAMPLES}
+    there = [embedded(name, path.read_bytes()) for name, path in named.items() if path.exists()]
+    return "\n\n".join([text, *there])

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import threading
+import time
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 import httpx
 from prefect.artifacts import (
+    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
 
+from hcs.errors import HcsError
+from hcs.plate.path import WellPath
+from hcs.report.training import to_jpeg
+from hcs.run.budget import in_words
 from hcs.run.outcome import Report, WellOutcome
+from hcs.run.overview import Picture, pictures_of
 
 _log = logging.getLogger(__name__)
 
 # what an API that is down, slow or gone raises
 API_ERRORS = (PrefectException, httpx.HTTPError, OSError, RuntimeError)
+# the server keeps every version of a table with a row per well
+_TABLE_S = 30.0
 
 
 class Artifacts:
@@ -58,28 +71,93 @@ class Artifacts:
 
 
 class Progress(Artifacts):
-    """How far the analysis of a plate is."""
+    """How far the analysis of a plate is.
 
-    def __init__(self, plate: str) -> None:
+    Parameters
+    ----------
+    plate : str
+        Its name.
+    clock : callable, optional
+        Seconds that pass.
+    """
+
+    def __init__(self, plate: str, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(plate)
-        self._artifact: UUID | None = None
+        self._clock = clock
+        self._outcomes: dict[WellPath, WellOutcome] = {}
+        self._began = clock()
+        self._done_before: int | None = None
+        self._table_due = self._began + _TABLE_S
+        self._bar: UUID | None = None
+        self._table: UUID | None = None
 
     def start(self) -> None:
         """Show a bar at zero."""
-        key = f"{self._key}-progress"
-        self._artifact = self._call(create_progress_artifact, 0.0, key, "wells analysed")
+        self._began = self._clock()
+        self._bar = self._call(
+            create_progress_artifact, 0.0, f"{self._key}-progress", "wells analysed"
+        )
 
     def move(self, outcome: WellOutcome, through: int, wells: int) -> None:
-        """Move the bar after a well."""
+        """Move the bar after a well; now and then, show a row per well that is through."""
+        self._outcomes[outcome.well] = outcome
+        if self._done_before is None:
+            self._done_before = through - 1
         share = 100 * through / max(wells, 1)
-        text = f"{through} of {wells} wells; the last was {outcome.line}"
-        if self._artifact is not None:
-            self._call(update_progress_artifact, self._artifact, share, text)
+        text = f"{through} of {wells} wells, {self._left(through, wells)}; the last was "
+        if self._bar is not None:
+            self._call(update_progress_artifact, self._bar, share, text + outcome.line)
+        if self._clock() >= self._table_due:
+            self._show_table(tuple(self._outcomes.values()), f"{through} of {wells} wells")
+            self._table_due = self._clock() + _TABLE_S
 
     def finish(self, report: Report) -> None:
-        """Show a row per well."""
+        """Show a row per well, and pictures of the plate."""
         text = f"{len(report.done)} of {len(report.outcomes)} wells done in {report.seconds:.0f} s"
-        self._call(create_table_artifact, table_rows(report.outcomes), f"{self._key}-wells", text)
+        self._show_table(report.outcomes, text)
+        try:
+            pictures = pictures_of(report.plate)
+        except HcsError as error:
+            _log.warning("no pictures of %s: %s", report.plate, error)
+            return
+        if pictures:
+            page = markdown_page(pictures, [text, *report.outputs])
+            self._call(create_markdown_artifact, page, f"{self._key}-plate", text)
+
+    def _left(self, through: int, wells: int) -> str:
+        """Say how long the rest takes, if it goes on as it went."""
+        now = through - (self._done_before or 0)
+        seconds = (self._clock() - self._began) * (wells - through) / now
+        return f"{in_words(seconds)} left"
+
+    def _show_table(self, outcomes: Sequence[WellOutcome], text: str) -> None:
+        rows = table_rows(outcomes)
+        if self._table is None:
+            self._table = self._call(create_table_artifact, rows, f"{self._key}-wells", text)
+        else:
+            self._call(replace_artifact, self._table, json.dumps(rows), text)
+
+
+def markdown_page(pictures: Sequence[Picture], lines: Sequence[str]) -> str:
+    """Return lines of text and pictures as markdown that holds them.
+
+    An image artifact would do with a URL only, and Prefect's page prints that below the picture.
+    """
+    return "\n\n".join([*lines, *(embedded(one.title, one.png) for one in pictures)])
+
+
+def embedded(title: str, png: bytes) -> str:
+    """Return a picture as markdown that holds it, as small as it gets: every version is kept."""
+    kinds = {"png": png, "jpeg": to_jpeg(png)}
+    kind, content = min(kinds.items(), key=lambda item: len(item[1]))
+    return f"![{title}](data:image/{kind};base64,{b64encode(content).decode()})"
+
+
+def replace_artifact(artifact: UUID, data: str, text: str) -> UUID:
+    """Put other content and another description in the place of an artifact's."""
+    with get_client(sync_client=True) as client:
+        client.update_artifact(artifact, ArtifactUpdate(data=data, description=text))
+    return artifact
 
 
 def artifact_key(plate: str) -> str:

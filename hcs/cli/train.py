@@ -100,7 +100,7 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    from hcs.run.diary import duration
+    from hcs.run.budget import in_words
 
     console = Console(stderr=True)
     columns = (
@@ -117,19 +117,19 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
             nonlocal scores
             if progress.validation:
                 scores = ", " + _listed(progress.validation)
-            text = f"loss {progress.loss:.3g}{scores}, {duration(progress.seconds_left)} left"
+            text = f"loss {progress.loss:.3g}{scores}, {in_words(progress.seconds_left)} left"
             bar.update(task, completed=progress.step, total=progress.steps, description=text)
 
         yield on_progress
 
 
 def _print(report: TrainingReport) -> None:
-    from hcs.run.diary import duration
+    from hcs.run.budget import in_words
     from hcs.run.train import training_folder
 
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    how = f"step {report.card.training.n_steps} was kept, after {duration(report.seconds)}"
+    how = f"step {report.card.training.n_steps} was kept, after {in_words(report.seconds)}"
     kept = "was trained already, from the same settings and images"
     print(f"{report.path}: {how if report.state == 'trained' else kept}")
     print(f"scores: {_listed(report.scores) or 'none, no image was left out'}")

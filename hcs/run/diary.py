@@ -20,6 +20,7 @@ from hcs.report.training import (
     example_row,
     training_page,
 )
+from hcs.run.budget import in_words
 from hcs.run.judge import plane_names
 from hcs.run.training import TrainingSettings
 
@@ -93,7 +94,7 @@ class Diary:
         loss = sum(self._losses) / len(self._losses)
         rows.append(CurveRow(progress.step, loss, progress.validation))
         self._losses = []
-        state = f"step {progress.step} of {progress.steps}, {duration(progress.seconds_left)} left"
+        state = f"step {progress.step} of {progress.steps}, {in_words(progress.seconds_left)} left"
         best = progress.best_step if progress.validation else None
         entry = _Entry(state, best, "validation", progress.validation, _REFRESH_S)
         begun = time.monotonic()
@@ -119,7 +120,7 @@ class Diary:
         rows = [CurveRow(p.step, p.loss, p.validation) for p in trained.curve]
         why = {"steps": "all steps made", "patience": "it got no better"}[trained.ended]
         state = (
-            f"ended at step {trained.step} ({why}) after {duration(trained.seconds)}; the weights "
+            f"ended at step {trained.step} ({why}) after {in_words(trained.seconds)}; the weights "
             f"of step {trained.best_step} are kept"
         )
         best = trained.best_step if trained.scores else None
@@ -166,16 +167,3 @@ def read_curve(storage: Storage) -> list[CurveRow]:
     except ValidationError:
         # it is only to look at: the next note writes it anew
         return []
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it.
-
-    Examples
-    --------
-    >>> duration(42), duration(600), duration(9000)
-    ('42 s', '10 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -94,6 +94,9 @@ def test_a_run_under_prefect_is_the_run_without_it_and_can_be_watched(
     assert artifacts["tiny-progress"]["data"] == 100.0
     assert artifacts["tiny-progress"]["description"].startswith("3 of 3 wells")
     assert '"well": "A02"' in artifacts["tiny-wells"]["data"]
+    page = artifacts["tiny-plate"]["data"]
+    assert page.count("](data:image/") == 3
+    assert f"{tiny_plate}/tables/wells" in page
 
     chunk.write_bytes(content)
     assert run_flow(str(tiny_plate), here()).exit_code == 0

@@ -1,8 +1,13 @@
 """What the artifacts say."""
 
+import json
+from itertools import count
+from uuid import uuid4
+
 import pytest
 
-from flows.progress import artifact_key, table_rows
+from flows import progress
+from flows.progress import Progress, artifact_key, table_rows
 from hcs.plate.path import WellPath
 from hcs.run.outcome import Failure, WellOutcome
 
@@ -18,3 +23,34 @@ def test_a_failed_well_has_its_cause_and_hint_in_the_row():
     (row,) = table_rows([outcome])
     assert (row["well"], row["state"]) == ("B03", "failed")
     assert (row["cause"], row["hint"]) == ("chunk 3 is damaged", "copy it anew")
+
+
+def test_while_a_plate_is_worked_on_the_time_left_and_a_row_per_well_are_told(monkeypatch):
+    told = []
+
+    def hear(*arguments):
+        told.append(arguments)
+        return uuid4()
+
+    for name in ("create_progress_artifact", "update_progress_artifact", "create_table_artifact"):
+        monkeypatch.setattr(progress, name, hear)
+    monkeypatch.setattr(progress, "replace_artifact", hear)
+    seconds = count(0, 20)
+    watched = Progress("p", lambda: next(seconds))
+    watched.start()
+    # two wells were done before this run
+    for through, well in enumerate(("A/01", "A/02", "A/03"), start=3):
+        watched.move(WellOutcome(WellPath.parse(well), "done"), through, 6)
+    texts = [arguments[2] for arguments in told if isinstance(arguments[1], float)]
+    assert [text.split(";")[0] for text in texts] == [
+        "3 of 6 wells, 1 min left",
+        "4 of 6 wells, 1 min left",
+        "5 of 6 wells, 47 s left",
+    ]
+    tables = [
+        arguments
+        for arguments in told
+        if "wells" in str(arguments[-1]) and "left" not in str(arguments)
+    ]
+    assert len(tables) > 1
+    assert [row["well"] for row in json.loads(tables[-1][1])] == ["A01", "A02", "A03"]

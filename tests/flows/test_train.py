@@ -111,7 +111,7 @@ def test_the_bar_and_the_pictures_move_neither_always_nor_never(tmp_path, monkey
         looked = {"loss": 0.1} if step % 10 == 0 else None
         curves.move(Progress(step, 1000, 0.1, looked, step, now[0], 9.0))
     bars = told.count("update_progress_artifact")
-    pages = told.count("create_markdown_artifact") + told.count("_replace")
+    pages = told.count("create_markdown_artifact") + told.count("replace_artifact")
     assert 200 <= bars <= 251
     assert 10 <= pages <= 18
 

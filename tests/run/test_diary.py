@@ -39,7 +39,7 @@ def test_a_look_writes_curve_pictures_and_a_page_that_comes_again(tmp_path):
     (row,) = json.loads((tmp_path / CURVE).read_text())["rows"]
     assert row == {"step": 2, "loss": 0.5, "validation": {"loss": 0.4, "pcc": 0.8}}
     page = (tmp_path / PAGE).read_text()
-    for words in ('http-equiv="refresh"', "step 2 of 10, 1.9 h left", CURVES, EXAMPLES, "0.8"):
+    for words in ('http-equiv="refresh"', "step 2 of 10, 1 h 57 min left", CURVES, EXAMPLES, "0.8"):
         assert words in page
 
 
@@ -77,7 +77,7 @@ def test_without_validation_the_last_weights_are_kept_and_no_line_marks_them(tmp
     told = json.loads((tmp_path / CURVE).read_text())
     assert told["best_step"] is None
     assert told["state"] == (
-        "ended at step 10 (all steps made) after 61 s; the weights of step 10 are kept"
+        "ended at step 10 (all steps made) after 1 min; the weights of step 10 are kept"
     )
     assert read_curve(Storage.open(tmp_path))[1] == CurveRow(10, 0.25, {})
 
