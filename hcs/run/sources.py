@@ -58,9 +58,10 @@ def open_sources(settings: TrainingSettings) -> tuple[Source, ...]:
     PlateError, MissingError
         A plate, or the folder with annotations, cannot be read.
     TrainingError
-        If annotations are of other objects or other plates.
+        If annotations are of other objects or other plates, or a plate is given twice.
     """
     plates = [open_plate(s.plate, pixel_size_um=settings.pixel_size_um) for s in settings.plates]
+    _check_apart(plates)
     sources = tuple(
         Source(plate, open_plate(source.label_plate) if source.label_plate else plate, {})
         for source, plate in zip(settings.plates, plates, strict=True)
@@ -148,6 +149,18 @@ def common_pixel_size(
     return float(median(sizes.values()))
 
 
+def _check_apart(plates: Sequence[Plate]) -> None:
+    """Refuse a plate that is given twice, however its path is written: parts would share frames."""
+    urls = [plate.storage.url for plate in plates]
+    places = [url if "://" in url else str(Path(url).resolve()) for url in urls]
+    twice = sorted({place for place in places if places.count(place) > 1})
+    if twice:
+        raise TrainingError(
+            f"plates lists {some(twice)} twice: its frames would be in several parts",
+            hint="list it once, with all its wells",
+        )
+
+
 def _annotations_of(
     settings: TrainingSettings, sources: Sequence[Source]
 ) -> tuple[Annotation, ...]:
@@ -158,6 +171,11 @@ def _annotations_of(
         return _masks_of(settings, sources, folder)
     annotations = read_annotations(folder)
     plates = [source.plate.storage.name for source in sources]
+    if len(set(plates)) < len(plates):
+        raise TrainingError(
+            f"the annotations in {folder} cannot tell plates of one name apart: {some(plates)}",
+            hint="train with the one that was annotated",
+        )
     kinds = {annotation.kind for annotation in annotations}
     strangers = sorted({a.plate for a in annotations} - set(plates))
     if kinds - {settings.head}:

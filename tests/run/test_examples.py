@@ -300,6 +300,20 @@ def test_annotations_of_others_are_refused(plate, annotated, tmp_path):
         examples_of(masks(plate, plates=[{"plate": plate, "wells": ["A/01"]}]))
 
 
+def test_a_plate_given_twice_is_refused_however_its_path_is_written(plate, tmp_path):
+    (tmp_path / "link").symlink_to(plate)
+    both = [{"plate": plate}, {"plate": str(tmp_path / "link")}]
+    with pytest.raises(TrainingError, match=r"plates lists .*stained\.zarr twice"):
+        open_sources(check_training(training_values(plate, plates=both)))
+
+
+def test_annotations_are_of_one_plate_of_their_name(plate, annotated, tmp_path):
+    other = make_stained_plate(tmp_path / "stained.zarr", ("A/02",)).storage.url
+    both = [{"plate": plate}, {"plate": other}]
+    with pytest.raises(TrainingError, match="cannot tell plates of one name apart: stained"):
+        open_sources(masks(plate, plates=both))
+
+
 def test_an_annotation_of_another_shape_is_refused(annotated, tmp_path):
     larger = make_stained_plate(tmp_path / "stained.zarr", ("A/02",), side=128).storage.url
     settings = masks(larger)
