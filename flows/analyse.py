@@ -21,12 +21,13 @@ from prefect import State, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.cancelling import heeding_cancellation
 from flows.progress import API_ERRORS, Progress
 from flows.watcher import Watcher, current_watcher, watching
-from hcs.errors import HcsError
+from hcs.errors import HcsError, StoppedError
 from hcs.plate.path import WellPath
 from hcs.run.analyse import Visit, analyse
 from hcs.run.outcome import OnOutcome, Report, WellOutcome
@@ -85,10 +86,14 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
             watcher.on_outcome(outcome, through, wells)
 
     def each(visit: Visit, wells: Sequence[WellPath], at_once: int) -> None:
-        _visit_as_tasks(visit, wells, at_once, progress)
+        with heeding_cancellation(visit.stop):
+            _visit_as_tasks(visit, wells, at_once, progress)
 
     try:
         report = analyse(plate, settings, on_outcome=on_outcome, each=each)
+    except StoppedError as error:
+        watcher.error = error
+        return Cancelled(message=str(error))
     except HcsError as error:
         watcher.error = error
         return Failed(message=str(error))

@@ -13,21 +13,23 @@ reads them without the names of this module.
 
 from dataclasses import replace
 from pathlib import PurePosixPath
+from threading import Event
 from typing import Any
 
 from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.urls import url_for
 
 from flows.analyse import analyse_plate
+from flows.cancelling import heeding_cancellation
 from flows.night_watcher import NightWatcher, current_night_watcher
 from flows.notify import Messenger
 from flows.progress import API_ERRORS, Artifacts
 from flows.watcher import Watcher, watching
-from hcs.errors import EXIT_DONE, EXIT_PARTIAL, HcsError
+from hcs.errors import EXIT_DONE, EXIT_PARTIAL, HcsError, StoppedError
 from hcs.run.analyse import analyse
 from hcs.run.night import OnPlate, PlateRun, run_night
 from hcs.run.night_report import NightReport, PlateRecord
@@ -100,14 +102,22 @@ def nightly(
         if watcher.on_plate:
             watcher.on_plate(record)
 
+    cancelled = Event()
+
+    def run(url: str, own: Settings) -> PlateRun:
+        if cancelled.is_set():
+            raise StoppedError("the night was stopped before this plate", hint="start it again")
+        return _analysed(url, own)
+
     try:
-        report = run_night(folder, settings, night, run=_analysed, on_plate=on_plate)
+        with heeding_cancellation(cancelled.set):
+            report = run_night(folder, settings, night, run=run, on_plate=on_plate)
     except HcsError as error:
         watcher.error = error
         messenger.send(f"hcs: no night in {folder}", str(error))
         return Failed(message=str(error))
     watcher.night = _told(report, night, messenger)
-    return _state_of(watcher.night)
+    return Cancelled(message=report.line) if cancelled.is_set() else _state_of(watcher.night)
 
 
 class Summary(Artifacts):

@@ -10,6 +10,8 @@ EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_PARTIAL = 2
 EXIT_USAGE = 64
+# as a shell has it for Ctrl-C
+EXIT_STOPPED = 130
 
 # the cause of what is none of these kinds
 UNEXPECTED = "unexpected error"
@@ -82,6 +84,13 @@ class WorkerError(HcsError):
     """Workers that are not there, lack what a step needs, take too long, or die each time."""
 
     cause = "worker failure"
+
+
+class StoppedError(HcsError):
+    """Somebody stopped the run; what was finished is kept."""
+
+    cause = "stopped"
+    exit_code = EXIT_STOPPED
 
 
 class SettingsError(HcsError):

@@ -1,6 +1,6 @@
 """``hcs``: the commands, and what their exit codes mean.
 
-0 done, 1 nothing done or bad input, 2 partly done, 64 wrong usage.
+0 done, 1 nothing done or bad input, 2 partly done, 64 wrong usage, 130 stopped.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib import import_module
 import typer
 
 from hcs.cli.output import print_error
-from hcs.errors import EXIT_USAGE, HcsError
+from hcs.errors import EXIT_STOPPED, EXIT_USAGE, HcsError
 
 # one module per group of commands; each has `register(app)`
 _GROUPS: tuple[str, ...] = (
@@ -26,10 +26,6 @@ _GROUPS: tuple[str, ...] = (
     "train",
     "weights",
 )
-
-
-# what the parser makes of Ctrl-C
-_INTERRUPTED = 130
 
 
 def build_app() -> typer.Typer:
@@ -56,6 +52,6 @@ def main(arguments: list[str] | None = None) -> None:
     except HcsError as error:
         print_error(error)
         sys.exit(error.exit_code)
-    if code == _INTERRUPTED:
+    if code == EXIT_STOPPED:
         print("hcs: stopped; run the same command again to go on", file=sys.stderr)
     sys.exit(code or 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -251,21 +249,11 @@ def _unwatched(plate: str, settings: Settings, on_outcome: Callable[..., None]) 
 
 
 def _under_prefect(plate: str, settings: Settings, on_outcome: Callable[..., None]) -> Report:
-    if "PREFECT_API_URL" not in os.environ:
-        print("hcs: starting Prefect's own server (--monitor none goes without)", file=sys.stderr)
-    # read when Prefect is imported: no telemetry, quiet on the terminal, patient at the start
-    for name, value in {
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
-    }.items():
-        os.environ.setdefault(name, value)
+    from hcs.cli.watched import quieten_prefect
+
+    quieten_prefect()
     from flows.analyse import run_flow
 
-    # harmless, when the temporary server ends before its clients
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     return run_flow(plate, settings, on_outcome)
 
 

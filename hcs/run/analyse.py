@@ -15,7 +15,7 @@ from itertools import chain, count, groupby
 from threading import Event
 from typing import Any, Protocol
 
-from hcs.errors import HcsError, LockedError, WorkerError, WriteError
+from hcs.errors import HcsError, LockedError, StoppedError, WorkerError, WriteError
 from hcs.plate.commit import sweep
 from hcs.plate.lock import acquire
 from hcs.plate.open import Plate, open_plate
@@ -89,6 +89,8 @@ def analyse(
     ------
     HcsError
         If the plate as a whole cannot be analysed: no plate, locked, read-only, wrong settings.
+    StoppedError
+        If whoever visits the wells stopped the visits.
     """
     begun = time.monotonic()
     settings = settings or Settings()
@@ -185,6 +187,8 @@ class _Visits:
         at_once = at_once or _WELLS_PER_WORKER * self.cluster.n_workers
         visit = _Round(self, {well.well: well for well in wells}, number)
         each(visit, tuple(visit.wells), at_once)
+        if self.stopped.is_set():
+            raise StoppedError(f"{self.plan.url}: stopped", hint="run it again to go on")
         # a monitor that fails must not cost a well
         in_threads(visit, [path for path in visit.wells if path not in visit.seen], at_once)
 
