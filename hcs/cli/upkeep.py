@@ -1,7 +1,8 @@
-"""``hcs status``: look after a plate that was, is or will be analysed."""
+"""``hcs status`` and ``verify``: look after a plate that was, is or will be analysed."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +14,16 @@ from hcs.cli.output import JsonOption, print_json, print_rows
 if TYPE_CHECKING:
     from hcs.run.history import RunRecord
     from hcs.run.status import PlateStatus, WellStatus
+    from hcs.run.verify import Damage
 
 _Plate = Annotated[str, typer.Argument(help="plate, a path or s3:// URL")]
+_Wells = Annotated[list[str] | None, typer.Option("--well", help="as in B/03; again for more")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("status")(status_command)
+    app.command("verify")(verify_command)
 
 
 def status_command(plate: _Plate, *, json: JsonOption = False) -> None:
@@ -44,6 +48,56 @@ def status_command(plate: _Plate, *, json: JsonOption = False) -> None:
         print_rows(status.quarantine, "quarantine:")
     if status.problem:
         print(f"quarantine: {status.problem}")
+
+
+def verify_command(
+    plate: _Plate,
+    *,
+    well: _Wells = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="let hcs run make anew what is damaged: withdraw its markers"
+        ),
+    ] = False,
+    json: JsonOption = False,
+) -> int:
+    """Read everything back: what was written against its digests, the input's chunks decoded."""
+    from hcs.plate.lock import acquire
+    from hcs.plate.open import open_plate
+    from hcs.run.plan import select_wells
+    from hcs.run.verify import verify_plate, withdraw
+
+    opened = open_plate(plate)
+    wells = select_wells(opened, tuple(well or ()))
+    if repair:
+        with acquire(opened.companion) as lock:
+            found = verify_plate(opened, wells)
+            withdraw(opened, found.damages, lock.token)
+    else:
+        found = verify_plate(opened, wells)
+    rows = [_damage_row(damage) for damage in found.damages]
+    if json:
+        told = {"plate": found.url, "wells": list(map(str, found.wells)), "damages": rows}
+        print_json(told | {"warnings": found.warnings, "exit_code": found.exit_code})
+        return found.exit_code
+    for warning in found.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    hurt = {damage.well for damage in found.damages if damage.well}
+    print(f"{plate}: {len(found.wells)} wells read back, {len(hurt)} with damage")
+    if rows:
+        print_rows(rows)
+    return found.exit_code
+
+
+def _damage_row(damage: Damage) -> dict[str, Any]:
+    return {
+        "well": str(damage.well) if damage.well else None,
+        "field": str(damage.field) if damage.field else None,
+        "of": damage.name or damage.part,
+        "what": damage.what,
+        "cure": damage.cure,
+    }
 
 
 def _lock_line(status: PlateStatus) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -41,6 +42,8 @@ _NOT_PIXELS = ("attributes", "consolidated_metadata")
 # files wait for the disk or the network more than for the processor
 _THREADS = 8
 _AT_MOST_NAMED = 5
+# the first line of a marker: SHA-256 of the others
+_SEAL = re.compile(rb'\{\n "seal": "([^"]*)",\n')
 
 # where a run writes: labels and tables of fields, tables of the plate
 RESULTS = ("*/*/*/labels", "*/*/*/tables", "tables")
@@ -138,16 +141,37 @@ def read_marker(plate: Plate, well: WellPath | None, step: str) -> Marker | None
 
     A marker that is damaged counts as none, with a warning: the step is done again.
     """
+    try:
+        return open_marker(plate, well, step)
+    except MissingError:
+        return None
+    except CorruptError as error:
+        logger.warning("%s: step %s is done again", error.message, step)
+        return None
+
+
+def open_marker(plate: Plate, well: WellPath | None, step: str) -> Marker:
+    """Return the marker of a step.
+
+    Raises
+    ------
+    MissingError
+        There is none: the step is not done.
+    CorruptError
+        It is damaged: no marker, or not what its seal says. One of the time before seals has none.
+    """
     key = _marker_key(well, step)
     try:
         content = plate.companion.read(key)
-    except FileNotFoundError:
-        return None
+    except FileNotFoundError as error:
+        raise MissingError(f"there is no marker {key}") from error
     try:
-        return _marker_reader.validate_json(content)
-    except ValidationError:
-        logger.warning("marker %s is damaged: step %s is done again", key, step)
-        return None
+        marker = _marker_reader.validate_json(content)
+    except ValidationError as error:
+        raise CorruptError(f"marker {key} is damaged") from error
+    if not _seal_holds(content):
+        raise CorruptError(f"marker {key} is damaged: it is not what was written")
+    return marker
 
 
 def write_marker(plate: Plate, well: WellPath | None, marker: Marker, lock_token: int) -> None:
@@ -184,12 +208,11 @@ def write_marker(plate: Plate, well: WellPath | None, marker: Marker, lock_token
             hint="run again; if it comes back, the disk or the memory is failing",
         )
     written.storage.flush(marker.manifest)
-    content = json.dumps(
-        asdict(replace(marker, token=lock_token)), indent=1, sort_keys=True, allow_nan=False
-    )
+    document = asdict(replace(marker, token=lock_token))
+    content = _sealed(json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode())
     plate.companion.write(
         _marker_key(well, marker.step),
-        content.encode(),
+        content,
         last_check=lambda: check_token(plate.companion, lock_token),
     )
 
@@ -209,20 +232,37 @@ def remove_marker(plate: Plate, well: WellPath | None, step: str, lock_token: in
 
 
 def verify(plate: Plate, manifest: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with the files of a manifest, in its order; see `find_damage`."""
+    return list(find_damage(plate, manifest).values())
+
+
+def find_damage(plate: Plate, manifest: Mapping[str, str]) -> dict[str, str]:
     """Read every file of a manifest back and return what is wrong, in the order of the manifest.
 
     Returns
     -------
-    list of str
-        A sentence for each file that is missing, truncated or damaged, naming it.
+    dict of str to str
+        By key, a sentence for each file that is missing, truncated or damaged, naming it.
     """
     with ThreadPoolExecutor(_THREADS) as threads:
         found = list(threads.map(lambda key: _digest(plate.storage, key), manifest))
-    return [
-        _problem(key, expected, seen)
+    return {
+        key: _problem(key, expected, seen)
         for (key, expected), seen in zip(manifest.items(), found, strict=True)
         if seen != expected
-    ]
+    }
+
+
+def _sealed(content: bytes) -> bytes:
+    seal = hashlib.sha256(content).hexdigest().encode()
+    return b'{\n "seal": "' + seal + b'",\n' + content.removeprefix(b"{\n")
+
+
+def _seal_holds(content: bytes) -> bool:
+    seal = _SEAL.match(content)
+    if seal is None:
+        return True
+    return hashlib.sha256(b"{\n" + content[seal.end() :]).hexdigest().encode() == seal[1]
 
 
 def _digest(storage: Storage, key: str) -> str | None:

@@ -109,7 +109,7 @@ def _units(spec: ImageSpec) -> dict[str, str | None]:
 
 def create_label_image(
     plate: Plate, field: FieldPath, name: str, provenance: Mapping[str, JSON]
-) -> None:
+) -> dict[str, str]:
     """Make a label image without pixels, in place of an older one of the same name.
 
     It has the levels, scales and translations of the field's image, uint32, no ``c``; along
@@ -122,16 +122,25 @@ def create_label_image(
     name : str
     provenance : mapping
         What made it, without times; stands in its attributes.
+
+    Returns
+    -------
+    dict of str to str
+        Digest of each file of its metadata, by key: for the manifest.
     """
-    _create_label_image(plate, field, name, {OWN: {"chunks": "all", **provenance}})
+    return _create_label_image(plate, field, name, {OWN: {"chunks": "all", **provenance}})
 
 
-def create_empty_label_image(plate: Plate, field: FieldPath, name: str, state: str) -> None:
+def create_empty_label_image(
+    plate: Plate, field: FieldPath, name: str, state: str
+) -> dict[str, str]:
     """Make a label image that is empty and stays so; its attribute ``state`` says why."""
-    _create_label_image(plate, field, name, {"state": state, OWN: {"chunks": "none"}})
+    return _create_label_image(plate, field, name, {"state": state, OWN: {"chunks": "none"}})
 
 
-def _create_label_image(plate: Plate, field: FieldPath, name: str, own: Mapping[str, JSON]) -> None:
+def _create_label_image(
+    plate: Plate, field: FieldPath, name: str, own: Mapping[str, JSON]
+) -> dict[str, str]:
     image = plate.field_image(field)
     version = plate.layout.version
     units = axis_units(version, plate.attributes(str(field)))
@@ -147,6 +156,7 @@ def _create_label_image(plate: Plate, field: FieldPath, name: str, own: Mapping[
         listed = labels_attributes(version, (*names, name))
         write_group(plate.storage, version, f"{field}/labels", listed)
     plate.forget(field)
+    return {file: plate.storage.digest(file) for file in plate.storage.sizes(key)}
 
 
 def create_arrays(

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # frames of one chunk are decoded together, as long as they do not take more than this
 _READ_AHEAD_BYTES = 64 * 2**20
+_COPY_ANEW = "copy it anew from where the plate came from"
+_MAKE_ANEW = "hcs verify --repair, then hcs run, make it anew"
 # what the codecs of zarr and numcodecs raise on bytes that they did not write
 _DECODE_ERRORS = (
     RuntimeError, ValueError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError,
@@ -74,11 +76,18 @@ class Pixels:
         attributes = plate.attributes(key)
         own = attributes.get(OWN)
         # in what we made every chunk is written, unless it is said to be empty
-        self._chunks = own.get("chunks") if isinstance(own, dict) else None
+        own = own if isinstance(own, dict) else {}
+        self._chunks = own.get("chunks")
+        self._hint = _MAKE_ANEW if "step" in own else _COPY_ANEW
         self._store = plate.storage.zarr_store(read_only=True)
         self._image = image
         path = f"{key}/{image.levels[level].path}"
         self.array: zarr.Array[Any] = open_array(self._store, plate.layout.version, path)
+
+    @property
+    def writes_all(self) -> bool:
+        """Whether every chunk was written, so that one that is missing was lost."""
+        return self._chunks == "all"
 
     def read(self, frames: range, channels: slice, planes: slice, what: str) -> NDArray[Any]:
         """Return pixels of shape (t, c, z, y, x) in native byte order."""
@@ -116,7 +125,7 @@ class Pixels:
         except _DECODE_ERRORS as error:
             raise CorruptError(
                 f"{name}: a chunk of {self.array.path} is damaged ({error})",
-                hint="copy it anew from where the plate came from",
+                hint=self._hint,
             ) from error
         self._judge_missing(store.missing, name)
         return pixels.astype(self._image.dtype, copy=False)
@@ -127,7 +136,7 @@ class Pixels:
         if self._chunks == "all":
             raise CorruptError(
                 f"{name}: {missing[0]} is missing",
-                hint="it was lost, or its writing did not finish",
+                hint=f"it was lost, or its writing did not finish: {self._hint}",
             )
         # other writers leave out chunks that hold the fill value only: legal, so only a warning
         logger.warning(

@@ -88,6 +88,7 @@ def read_with_ngio(storage: Storage, path: str) -> pd.DataFrame:
         table = open_table_as(group, GenericTable, mode="r").dataframe
     except _UNREADABLE as error:
         raise CorruptError(
-            f"{storage.url}/{path} cannot be read: {error}", hint="run again, if it is ours"
+            f"{storage.url}/{path} cannot be read: {error}",
+            hint="hcs verify --repair, then hcs run, make it anew, if it is ours",
         ) from error
     return table.reset_index(drop=table.index.name is None)

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hcs.errors import HcsError, WriteError
+from hcs.errors import HcsError, PlateError, WriteError
 from hcs.plate.create import create_arrays
 from hcs.plate.describe import image_attributes, plate_attributes, well_attributes
-from hcs.plate.group import OWN, read_attributes, write_group
+from hcs.plate.group import OWN, document_key, read_attributes, write_group
 from hcs.plate.levels import product_levels
 from hcs.plate.metadata import AXES, Channel
 from hcs.plate.multiscale import axis_units
@@ -63,13 +63,45 @@ def make_sister(plate: Plate, step: str) -> Plate:
     return sister
 
 
+def find_sister_damage(plate: Plate, step: str) -> dict[str, str]:
+    """Return what is wrong with the plate of an image product as such, its images aside.
+
+    Returns
+    -------
+    dict of str to str
+        A sentence for each group that is not what `make_sister` writes, by path.
+    """
+    storage = plate.storage.sibling(f"_{step}.zarr")
+    sister = Plate(storage, replace(plate.layout, name=storage.name))
+    own: dict[str, JSON] = {"product_of": plate.storage.name, "step": step}
+    expected: dict[str, dict[str, JSON]] = {well.row: {} for well in plate.layout.wells}
+    expected[""] = plate_attributes(sister.layout) | {OWN: own}
+    for path in plate.layout.wells:
+        if attributes := _well_attributes(plate, path):
+            expected[str(path)] = attributes
+    return {
+        path: f"{storage.url}/{path} is not what was written"
+        for path, attributes in expected.items()
+        if _attributes_or_none(sister, path) != attributes
+    }
+
+
+def mend_sister(plate: Plate, step: str) -> None:
+    """Write the groups of `find_sister_damage` anew."""
+    storage = plate.storage.sibling(f"_{step}.zarr")
+    for path in find_sister_damage(plate, step):
+        for name in (".zattrs", ".zgroup", "zarr.json"):
+            storage.delete(document_key(path, name))
+    make_sister(plate, step)
+
+
 def create_product(
     plate: Plate,
     sister: Plate,
     field: FieldPath,
     channels: Sequence[Channel],
     provenance: Mapping[str, JSON],
-) -> None:
+) -> dict[str, str]:
     """Make a field's image of a product without pixels, in place of an older one.
 
     Parameters
@@ -83,8 +115,14 @@ def create_product(
         With names that differ.
     provenance : mapping
         What made it, without times; stands in its attributes.
+
+    Returns
+    -------
+    dict of str to str
+        Digest of each file of its metadata, by key: for the manifest.
     """
     _create(plate, sister, field, channels, {OWN: {"chunks": "all", **provenance}})
+    return {key: sister.storage.digest(key) for key in sister.storage.sizes(str(field))}
 
 
 def write_empty_product(
@@ -121,13 +159,24 @@ def _create(
 
 
 def _list_fields(plate: Plate, sister: Plate, path: WellPath) -> None:
+    if attributes := _well_attributes(plate, path):
+        _write_if_new(sister, str(path), attributes)
+
+
+def _well_attributes(plate: Plate, path: WellPath) -> dict[str, JSON]:
     try:
         well = plate.well(path)
     except HcsError:
         # told where the input is looked at; there is nothing to predict for it
-        return
-    attributes = well_attributes(sister.layout.version, well.fields, well.acquisitions)
-    _write_if_new(sister, str(path), attributes)
+        return {}
+    return well_attributes(plate.layout.version, well.fields, well.acquisitions)
+
+
+def _attributes_or_none(sister: Plate, path: str) -> dict[str, JSON] | None:
+    try:
+        return read_attributes(sister.storage, sister.layout.version, path)
+    except PlateError:
+        return None
 
 
 def _write_if_new(sister: Plate, path: str, attributes: Mapping[str, JSON]) -> None:

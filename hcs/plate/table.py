@@ -45,6 +45,7 @@ PROVENANCE_KEY = "hcs"
 _OF_A_LABEL_IMAGE = ("masking_roi_table", "feature_table")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _PARQUET = "table.parquet"
+_MAKE_ANEW = "hcs verify --repair, then hcs run, make it anew"
 _NOTHING: Mapping[str, JSON] = MappingProxyType({})
 
 
@@ -131,7 +132,7 @@ def read_table(plate: Plate, where: FieldPath | None, name: str) -> pd.DataFrame
     if attributes is None:
         names = table_names(plate, where)
         if name in names:
-            raise CorruptError(f"{plate.storage.url}/{group} is missing", hint="run again")
+            raise CorruptError(f"{plate.storage.url}/{group} is missing", hint=_MAKE_ANEW)
         raise MissingError(
             f"{where or 'the plate'} has no table {name!r}",
             hint=f"it has {', '.join(names)}" if names else "it has no tables at all",
@@ -260,9 +261,9 @@ def _read_parquet(storage: Storage, key: str) -> pd.DataFrame:
     try:
         return pd.read_parquet(io.BytesIO(storage.read(key)))
     except FileNotFoundError as error:
-        raise CorruptError(f"{storage.url}/{key} is missing", hint="run again") from error
+        raise CorruptError(f"{storage.url}/{key} is missing", hint=_MAKE_ANEW) from error
     except (pa.ArrowException, OSError) as error:
-        raise CorruptError(f"{storage.url}/{key} is damaged: {error}", hint="run again") from error
+        raise CorruptError(f"{storage.url}/{key} is damaged: {error}", hint=_MAKE_ANEW) from error
 
 
 def _tables_group(where: FieldPath | None) -> str:

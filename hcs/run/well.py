@@ -248,10 +248,13 @@ def _predict_stains(work: _Work) -> _Result:
         work.plate.sister(step.name),
         channels_of(network.model.card, network.settings),
     )
+    manifest: dict[str, str] = {}
     for image in work.fields:
-        create_product(work.plate, sister, image.path, channels, provenance_of(work.status))
+        made_by = provenance_of(work.status)
+        manifest |= create_product(work.plate, sister, image.path, channels, made_by)
     found = work.over_all(networks.predict_stains, network)
-    manifest = {key: digest for one in found for key, digest in one.manifest.items()}
+    for one in found:
+        manifest |= one.manifest
     return _Result(manifest, _blank_frames(work, found), sister=step.name)
 
 
@@ -291,8 +294,7 @@ def _link_and_write(work: _Work, image: FieldImage, drift: NDArray[np.float64]) 
     tracks = link(_with_drift(objects, drift), drift, work.job.wanted.settings.track)
     scratch.write_table(work.plate, path, f"{step.name}/tracks", tracks.objects)
     made_by = provenance_of(work.status)
-    create_label_image(work.plate, path, step.label_image, made_by)
-    manifest: dict[str, str] = {}
+    manifest = create_label_image(work.plate, path, step.label_image, made_by)
     for written in work.over(spans.write_span, image, step.name, step.label_image):
         manifest |= written
     table = motion(tracks.objects.merge(objects, on=["time_index", "local_label"]))

@@ -20,6 +20,7 @@ from hcs.plate.commit import (
     Marker,
     fingerprint,
     input_fingerprint,
+    open_marker,
     read_marker,
     remove_marker,
     sweep,
@@ -118,6 +119,36 @@ def test_a_damaged_marker_is_none(
     with caplog.at_level(logging.WARNING):
         assert read_marker(plate, WELL, "ssl") is None
     assert "marker B/03/ssl.json is damaged: step ssl is done again" in caplog.text
+
+
+def test_a_marker_in_which_a_bit_flipped_is_damaged_or_says_the_same(
+    plate: BarePlate, lock: Lock
+) -> None:
+    write_marker(plate, WELL, Marker("ssl", "abc", {}, {"mean": 12.5, "n": 3}), lock.token)
+    content, marker = plate.companion.read("B/03/ssl.json"), open_marker(plate, WELL, "ssl")
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        plate.companion.write("B/03/ssl.json", bytes(flipped))
+        assert read_marker(plate, WELL, "ssl") in (None, marker)
+
+
+def test_a_marker_without_seal_is_one_of_earlier_times(plate: BarePlate, lock: Lock) -> None:
+    write_marker(plate, WELL, Marker("ssl", "abc", {}, {"mean": 12.5}), lock.token)
+    document = json.loads(plate.companion.read("B/03/ssl.json"))
+    del document["seal"]
+    plate.companion.write("B/03/ssl.json", json.dumps(document).encode())
+    assert open_marker(plate, WELL, "ssl").record == {"mean": 12.5}
+
+
+def test_a_marker_says_whether_it_is_missing_or_damaged(plate: BarePlate, lock: Lock) -> None:
+    with pytest.raises(MissingError, match=r"there is no marker B/03/ssl.json"):
+        open_marker(plate, WELL, "ssl")
+    write_marker(plate, WELL, Marker("ssl", "abc", {}, {"mean": 12.5}), lock.token)
+    content = plate.companion.read("B/03/ssl.json").replace(b"12.5", b"12.6")
+    plate.companion.write("B/03/ssl.json", content)
+    with pytest.raises(CorruptError, match=r"marker B/03/ssl.json is damaged: it is not what was"):
+        open_marker(plate, WELL, "ssl")
 
 
 def test_verify_names_what_is_missing_truncated_and_flipped(plate: BarePlate, lock: Lock) -> None:

@@ -270,7 +270,7 @@ def test_a_damaged_table_is_named(plate: BarePlate) -> None:
     write_table(plate, None, "wells", WELLS, "generic_table")
     key = "tables/wells/table.parquet"
     plate.storage.write(key, plate.storage.read(key)[:100])
-    with pytest.raises(CorruptError, match=rf"demo.zarr/{key} is damaged: .*run again"):
+    with pytest.raises(CorruptError, match=rf"demo.zarr/{key} is damaged: .*hcs verify --repair"):
         read_table(plate, None, "wells")
     plate.storage.delete(key)
     with pytest.raises(CorruptError, match=f"demo.zarr/{key} is missing"):
@@ -280,7 +280,9 @@ def test_a_damaged_table_is_named(plate: BarePlate) -> None:
 def test_a_table_that_is_listed_but_not_there(plate: BarePlate) -> None:
     write_table(plate, None, "wells", WELLS, "generic_table")
     plate.storage.delete("tables/wells")
-    with pytest.raises(CorruptError, match=r"demo.zarr/tables/wells is missing .run again"):
+    with pytest.raises(
+        CorruptError, match=r"demo.zarr/tables/wells is missing .hcs verify --repair"
+    ):
         read_table(plate, None, "wells")
 
 
