@@ -130,7 +130,10 @@ def train(
             loss = _learn(learner, feed, history, checkpoints)
             seen = _judge(learner, validation, history, checkpoints)
             history.seconds = pace.seconds()
-            if learner.step % recipe.checkpoint_every == 0 or history.end(learner.step, recipe):
+            # better weights are kept at once: the next look may be the one that numbers run away at
+            better = history.best_step == learner.step
+            due = learner.step % recipe.checkpoint_every == 0
+            if better or due or history.end(learner.step, recipe):
                 checkpoints.write(_checkpoint(learner, history))
             on_progress(_progress(learner, loss, history, pace, seen))
     return _trained(learner, history)

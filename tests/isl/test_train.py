@@ -95,8 +95,8 @@ def test_killed_and_resumed_it_comes_to_the_same_weights(tmp_path, straight, ema
 
 def test_a_kill_costs_the_steps_since_the_checkpoint(tmp_path):
     with pytest.raises(Killed):
-        train_here(tmp_path, killed_at=8)  # checkpoints at 3 and 6
-    _, seen = train_here(tmp_path)
+        train_here(tmp_path, killed_at=8, validate_every=100)  # checkpoints at 3 and 6
+    _, seen = train_here(tmp_path, validate_every=100)
     assert [progress.step for progress in seen] == list(range(7, 13))
 
 
@@ -221,6 +221,15 @@ def test_a_validation_loss_that_runs_away_stops_it(tmp_path):
         r"an earlier state is kept in .*checkpoint.safetensors",
     ):
         train_here(tmp_path, validation=frames(bad))
+
+
+def test_the_best_weights_are_kept_when_a_later_validation_runs_away(tmp_path):
+    bad = replace(bright_spots(7), target=np.full((1, 48, 48), np.nan, np.float32))
+    looks = iter([HELD_OUT(), [bad]])
+    with pytest.raises(TrainingError, match=r"by step 8: .*is kept in"):
+        train_here(tmp_path, validation=lambda: next(looks), checkpoint_every=100)
+    facts = Checkpoints(tmp_path).read_any().facts
+    assert facts["history"]["best_step"] == 4
 
 
 def test_batches_that_end_are_too_few(tmp_path):
