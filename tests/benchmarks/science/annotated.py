@@ -7,6 +7,7 @@ paper's scratch arm began with ImageNet weights, which need a download; ours beg
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,37 @@ _N_OUTPUTS = {"nuclei": 1, "cells": 2}
 
 
 def arms(setting: Setting) -> Iterator[Arm]:
-    """Yield every arm of the table, one row of it after the other."""
+    """Yield every arm of the table, one row of it after the other, and then those with more steps.
+
+    Those tell whether a gain is one of images or one of steps: with few steps the arm from scratch
+    stays behind however many images it has.
+    """
     for n, seed, head, start in _grid():
-        asked = {**common(setting), "recipe": dict(setting.segmentation), "seed": seed}
-        asked |= {"head": head, "n": n, "start": start, "px": ANNOTATED_PX}
-        if start == "scratch":
-            yield Arm(name_of(head, n, start, seed), asked, _work)
-        else:
-            asked["stain"] = dict(setting.stain)
-            yield Arm(name_of(head, n, start, seed), asked, _work, STAIN)
+        yield _arm(setting, name_of(head, n, start, seed), (head, n, start, seed), {})
+    for n, head, start in product((1, 50), HEADS, STARTS):
+        more = {"steps": setting.more_steps}
+        yield _arm(setting, long_name_of(head, n, start), (head, n, start, SEEDS[0]), more)
+
+
+def _arm(
+    setting: Setting, name: str, place: tuple[Head, int, str, int], changes: Mapping[str, Any]
+) -> Arm:
+    head, n, start, seed = place
+    asked = {**common(setting), "recipe": {**setting.segmentation, **changes}, "seed": seed}
+    asked |= {"head": head, "n": n, "start": start, "px": ANNOTATED_PX}
+    if start == "scratch":
+        return Arm(name, asked, _work)
+    return Arm(name, {**asked, "stain": dict(setting.stain)}, _work, STAIN)
 
 
 def name_of(head: str, n: int, start: str, seed: int) -> str:
     """Return the name of an arm."""
     return f"simulated-{head}-n{n:02d}-{start}-seed{seed}"
+
+
+def long_name_of(head: str, n: int, start: str) -> str:
+    """Return the name of an arm with more steps, of the first seed."""
+    return f"simulated-long-{head}-n{n:02d}-{start}"
 
 
 def _grid() -> Iterator[tuple[int, int, Head, str]]:
@@ -71,7 +89,8 @@ def _work(asked: Asked, folder: Path) -> Scores:
     asked = {**asked, "architecture": architecture.model_dump(mode="json")}
     card = card_for(head, ("phase",), (), asked, n)
     examples = [_example(split.train[k], card) for k in chosen]
-    place = folder / f"{name_of(head, n, asked['start'], seed)}.training"
+    steps = asked["recipe"]["steps"]
+    place = folder / f"{name_of(head, n, asked['start'], seed)}-{steps}.training"
     network = trained(network, head, examples, asked, place)
     return _scores(network, card, split, asked)
 

@@ -32,6 +32,8 @@ class Setting:
         That the networks see; the simulated plate has 0.65.
     stain, segmentation, real : mapping
         What the arms change of the default recipe.
+    more_steps : int
+        Of the arms that ask what more steps would give.
     pcc_bars : mapping of str to float
         Per stain of the simulated plate.
     """
@@ -44,6 +46,7 @@ class Setting:
     stain: Mapping[str, Any]
     segmentation: Mapping[str, Any]
     real: Mapping[str, Any]
+    more_steps: int
     pcc_bars: Mapping[str, float]
 
 
@@ -61,6 +64,7 @@ CPU = Setting(
     stain={**_SHORT, "steps": 400, "crop_px": 256, "learning_rate": 3e-3},
     segmentation={**_SHORT, "steps": 160, "batch": 4},
     real={**_SHORT, "steps": 150, "augment": "full"},
+    more_steps=400,
     pcc_bars={"nuclei": 0.90, "cells": 0.85},
 )
 
@@ -76,6 +80,7 @@ GPU = Setting(
     segmentation={**_LONG, "crop_px": ANNOTATED_PX, "steps": 5_000},
     # the left part of the narrowest pair is 208 columns wide
     real={"crop_px": 192, "batch": 8, "steps": 600},
+    more_steps=20_000,
     pcc_bars={"nuclei": 0.95, "cells": 0.90},
 )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 
 import numpy as np
 
 from tests.benchmarks.science import annotated, pairs, recipes, simulated
-from tests.benchmarks.science.bars import Found, gain, mask_iou, mean, over_seeds
+from tests.benchmarks.science.bars import MEASURE, Found, gain, mask_iou, mean, over_seeds
 from tests.benchmarks.science.plate import STAINS
 from tests.benchmarks.science.setting import COUNTS, SEEDS, Setting
 
@@ -18,6 +19,7 @@ def page(setting: Setting, found: Found) -> str:
         f"Setting: {setting.name}",
         _table(_STAIN_HEAD, _stain_rows(found)),
         _table(_ANNOTATED_HEAD, _annotated_rows(found)),
+        _table(_LONG_HEAD, _long_rows(setting, found)),
         _table(_RECIPE_HEAD, _recipe_rows(found)),
         _table(_PAIR_HEAD, _pair_rows(found)),
         _table(_MASK_HEAD, _mask_rows(found)),
@@ -38,6 +40,7 @@ _STAIN_HEAD = (
     "counts, r",
 )
 _ANNOTATED_HEAD = ("head", "N", "from scratch", "ISL-pretrained", "gain")
+_LONG_HEAD = ("head, one seed", "N", "steps", "from scratch", "ISL-pretrained")
 _RECIPE_HEAD = ("recipe, 150 steps", "nuclei: PCC", "cells: PCC")
 _PAIR_HEAD = (
     "pair",
@@ -73,6 +76,15 @@ def _annotated_rows(found: Found) -> Iterator[list[str]]:
         for n in COUNTS:
             arms = [_spread(over_seeds(found, head, n, start)) for start in annotated.STARTS]
             yield [name, str(n), *arms, _percent(gain(found, head, n))]
+
+
+def _long_rows(setting: Setting, found: Found) -> Iterator[list[str]]:
+    for head, n in product(annotated.HEADS, (1, 50)):
+        few = [annotated.name_of(head, n, start, SEEDS[0]) for start in annotated.STARTS]
+        many = [annotated.long_name_of(head, n, start) for start in annotated.STARTS]
+        for steps, names in ((setting.segmentation["steps"], few), (setting.more_steps, many)):
+            figures = [_number(mean(found, name, MEASURE[head])) for name in names]
+            yield [f"{head}, {MEASURE[head]}", str(n), str(steps), *figures]
 
 
 def _recipe_rows(found: Found) -> Iterator[list[str]]:
