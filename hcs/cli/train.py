@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hcs.cli.output import JsonOption, print_json
+from hcs.cli.output import JsonOption, local, print_json
 from hcs.cli.watched import quieten_prefect
 from hcs.errors import SettingsError
 
@@ -32,7 +32,8 @@ def train_command(
     ] = None,
     *,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="weights to write, NAME.safetensors")
+        Path | None,
+        typer.Option("--output", "-o", callback=local, help="weights to write, NAME.safetensors"),
     ] = None,
     set_: Annotated[
         list[str] | None,

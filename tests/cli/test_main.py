@@ -31,6 +31,7 @@ def test_exit_code_and_words(arguments, code, words, capsys):
         ("evaluate", "p.zarr", "--truth", "t.zarr"),
         ("export", "p.zarr"),
         ("import", "files", "p.zarr"),
+        ("train", "stain.yaml"),
     ],
 )
 def test_what_is_written_to_local_files_is_not_written_to_urls(
