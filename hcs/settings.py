@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from hcs.errors import SettingsError
@@ -23,6 +32,10 @@ from hcs.labels.settings import SplitSettings, TrackSettings
 from hcs.ssl.settings import SslSettings
 
 _PLAIN = TypeAdapter[object](object)
+# what run.dask may say beside an address
+DASK_WORDS = ("local", "none", "slurm", "kubernetes")
+# workers of a cluster, where nobody says how many
+_ELSEWHERE = 32
 
 
 class _Settings(BaseModel):
@@ -54,10 +67,25 @@ class RunSettings(_Settings):
     dask: str = Field(
         default="local",
         description="local: worker processes on this machine; none: threads of this process; "
-        "else the address of a Dask scheduler",
+        "slurm: jobs of Slurm; kubernetes: pods of the Dask operator; else the address of a Dask "
+        "scheduler",
     )
     workers: int | None = Field(
-        default=None, ge=1, description="worker processes or threads; null for one per processor"
+        default=None,
+        ge=1,
+        description="worker processes or threads; null for one per processor, on Slurm and "
+        "Kubernetes for up to 32, as many as there is work for",
+    )
+    adaptive: tuple[NonNegativeInt, PositiveInt] | None = Field(
+        default=None,
+        description="fewest and most workers, which come and go with the work; null for `workers` "
+        "all the time; with an address, how many others start there when there is work",
+    )
+    gpu_workers: int = Field(
+        default=1,
+        ge=1,
+        description="most workers with a GPU that Slurm or Kubernetes are asked for, where device "
+        "is not cpu; on this machine each GPU has one",
     )
     memory_per_worker: str | None = Field(
         default=None, description="limit of a local worker, as in 4GB; null for an equal share"
@@ -88,10 +116,42 @@ class RunSettings(_Settings):
         default=None, ge=1, le=65535, description="port of Dask's dashboard, on this machine only"
     )
 
+    @field_validator("dask")
+    @classmethod
+    def _check_dask(cls, dask: str) -> str:
+        if dask not in DASK_WORDS and ":" not in dask:
+            words = ", ".join(DASK_WORDS)
+            raise ValueError(f"{dask!r} is none of {words}, nor an address as in tcp://host:8786")
+        return dask
+
+    @field_validator("adaptive")
+    @classmethod
+    def _check_adaptive(cls, adaptive: tuple[int, int] | None) -> tuple[int, int] | None:
+        if adaptive and adaptive[0] > adaptive[1]:
+            raise ValueError(f"the fewest workers, {adaptive[0]}, are more than {adaptive[1]}")
+        return adaptive
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Fewest and most workers at the same time.
+
+        Examples
+        --------
+        >>> RunSettings(adaptive=(2, 8), workers=4).bounds, RunSettings(dask="slurm").bounds
+        ((2, 4), (0, 32))
+        """
+        if self.adaptive:
+            most = min(self.adaptive[1], self.workers or self.adaptive[1])
+            return min(self.adaptive[0], most), most
+        if self.workers is None and self.dask in ("slurm", "kubernetes"):
+            return 0, _ELSEWHERE
+        most = self.workers or len(os.sched_getaffinity(0))
+        return most, most
+
     @property
     def n_workers(self) -> int:
-        """Workers to start on this machine."""
-        return self.workers or len(os.sched_getaffinity(0))
+        """Most workers at the same time."""
+        return self.bounds[1]
 
 
 class Settings(_Settings):

@@ -2,7 +2,7 @@
 
 A worker writes down that it starts before it does anything, so that the count is right however the
 worker ends: an error, SIGKILL, or a scheduler that starts the work again on its own. Work that only
-waited in the queue of a worker that died is not charged.
+waited in the queue of a worker that died is not charged, nor is work whose worker was retired.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from typing import Literal
 
 from hcs.errors import WorkerError
 from hcs.plate.storage import Storage
+
+_Kind = Literal["json", "back", "retired"]
+_NOT_CHARGED: tuple[_Kind, ...] = ("back", "retired")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Attempts:
         for number in count(1):
             if self.companion.create(self._key(name, number), content):
                 return number
-            charged += not self.companion.exists(self._key(name, number, "back"))
+            charged += not any(
+                self.companion.exists(self._key(name, number, kind)) for kind in _NOT_CHARGED
+            )
             if charged == self.limit:
                 break
         raise WorkerError(
@@ -66,9 +71,13 @@ class Attempts:
         """
         self.companion.create(self._key(name, number, "back"), b"")
 
+    def retire(self, name: str, number: int) -> None:
+        """Write down that a worker was retired in the middle of a start, which does not count."""
+        self.companion.create(self._key(name, number, "retired"), b"")
+
     def count(self, name: str) -> int:
-        """Return how often the work was started."""
-        return len(self._numbers(name))
+        """Return how often the work was started, not counting workers that were retired."""
+        return len(self._numbers(name)) - len(self._numbers(name, "retired"))
 
     def most(self, name: str) -> int:
         """Return the highest number of starts of any work below a name.
@@ -77,10 +86,10 @@ class Attempts:
         """
         return max(self._numbers(name), default=0)
 
-    def _numbers(self, name: str) -> list[int]:
+    def _numbers(self, name: str, kind: _Kind = "json") -> list[int]:
         keys = self.companion.sizes(f"attempts/{self.token:08d}/{name}")
-        starts = [key.rpartition("/")[2] for key in keys if key.endswith(".json")]
-        return [int(start.removesuffix(".json")) for start in starts]
+        starts = [key.rpartition("/")[2] for key in keys if key.endswith(f".{kind}")]
+        return [int(start.removesuffix(f".{kind}")) for start in starts]
 
-    def _key(self, name: str, number: int, kind: Literal["json", "back"] = "json") -> str:
+    def _key(self, name: str, number: int, kind: _Kind = "json") -> str:
         return f"attempts/{self.token:08d}/{name}/{number}.{kind}"

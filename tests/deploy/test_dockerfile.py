@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hcs.run.cluster import _one_thread_each
+from hcs.run.workers import one_thread_each
 from tests.deployed import DEPLOY, ROOT
 
 TEXT = (DEPLOY / "Dockerfile").read_text()
@@ -43,7 +43,7 @@ def test_nothing_runs_as_root(target):
 @pytest.mark.parametrize("target", ["cpu", "gpu"])
 def test_workers_have_one_thread_each(target):
     text = "\n".join(stages()[target])
-    wanted = {name: value for name, value in _one_thread_each().items() if name.endswith("THREADS")}
+    wanted = {name: value for name, value in one_thread_each().items() if name.endswith("THREADS")}
     assert len(wanted) == 4
     assert {name: value for name, value in wanted.items() if f"{name}={value}" not in text} == {}
 

@@ -12,21 +12,29 @@ from tests.deployed import DEPLOY
 FOLDER = DEPLOY / "slurm"
 
 PRINT = """
-from dask_jobqueue.slurm import SLURMJob
-print(SLURMJob("tls://10.0.0.1:8786", name="hcs-0", python="python").job_script(), end="")
+from hcs.run.cluster_slurm import job_scripts
+print("".join(job_scripts()), end="")
+"""
+
+THREADS = """\
+export OMP_NUM_THREADS=1
+export OPENBLAS_NUM_THREADS=1
+export MKL_NUM_THREADS=1
+export NUMBA_NUM_THREADS=1
 """
 
 CPU = """\
 #!/usr/bin/env bash
 
 #SBATCH -J hcs-worker
+#SBATCH -e {folder}/logs/hcs-worker-%J.err
+#SBATCH -o {folder}/logs/hcs-worker-%J.out
 #SBATCH -n 1
 #SBATCH --cpus-per-task=8
 #SBATCH --mem=30G
 #SBATCH -t 04:00:00
 #SBATCH --export=ALL
-export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
-python -m distributed.cli.dask_worker tls://10.0.0.1:8786 --name hcs-0 --nthreads 1 \
+{threads}{python} -m distributed.cli.dask_worker SCHEDULER --name NAME --nthreads 1 \
 --memory-limit 3.73GiB --nworkers 8 --nanny --death-timeout 120 --local-directory /tmp \
 --lifetime 225m --lifetime-stagger 5m --protocol tls://
 """
@@ -35,26 +43,29 @@ GPU = """\
 #!/usr/bin/env bash
 
 #SBATCH -J hcs-gpu-worker
+#SBATCH -e {folder}/logs/hcs-gpu-worker-%J.err
+#SBATCH -o {folder}/logs/hcs-gpu-worker-%J.out
 #SBATCH -n 1
 #SBATCH --cpus-per-task=4
 #SBATCH --mem=30G
 #SBATCH -t 04:00:00
-#SBATCH --gres=gpu:1
 #SBATCH --export=ALL
-export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
-python -m distributed.cli.dask_worker tls://10.0.0.1:8786 --name hcs-0 --nthreads 1 \
---memory-limit 29.80GiB --nanny --death-timeout 120 --local-directory /tmp --resources GPU=1 \
---lifetime 225m --lifetime-stagger 5m --protocol tls://
+#SBATCH --gres=gpu:1
+{threads}{python} -m distributed.cli.dask_worker SCHEDULER --name NAME --nthreads 1 \
+--memory-limit 29.80GiB --nanny --death-timeout 120 --local-directory /tmp \
+--lifetime 225m --lifetime-stagger 5m --resources GPU=1 --protocol tls://
 """
 
 
-@pytest.mark.parametrize(("name", "expected"), [("jobqueue.yaml", CPU), ("jobqueue-gpu.yaml", GPU)])
-def test_workers_are_submitted_with_this_script(name, expected, tmp_path):
+def test_workers_are_submitted_with_these_scripts(tmp_path):
     # a home of its own: jobqueue copies its defaults there
-    environment = {**os.environ, "DASK_CONFIG": str(FOLDER / name), "HOME": str(tmp_path)}
+    own = {"DASK_CONFIG": str(FOLDER / "jobqueue.yaml"), "HOME": str(tmp_path)}
+    environment = {**os.environ, **own, "HCS_FOLDER": str(tmp_path)}
+    environment.pop("NUMBA_CACHE_DIR", None)
     done = subprocess.run([sys.executable, "-c", PRINT], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout.decode() == expected
+    values = {"folder": tmp_path, "threads": THREADS, "python": sys.executable}
+    assert done.stdout.decode() == (CPU + GPU).format(**values)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from hcs.errors import FramesError, WorkerError
 from hcs.plate.storage import Storage
 from hcs.run.attempts import Attempts
-from hcs.run.cluster import Call, CallTimeoutError, Cluster, open_cluster
+from hcs.run.calls import Call, CallTimeoutError, Cluster
+from hcs.run.cluster import open_cluster
 from hcs.settings import RunSettings
 
 ERRORS = {"io": OSError("flaky disk"), "input": FramesError("1 frame"), "bug": KeyError("label")}

@@ -1,0 +1,201 @@
+"""The rules of retry: how often a piece of work is tried, how long, and what ends it.
+
+A call is small: a function, a URL, a well and settings go out, a small record comes back. Whether
+it runs in a Dask worker or in a thread of this process, the same rules hold: an error that a second
+try may cure (a disk, a network, a worker that died) is tried again as often as the settings allow,
+an `HcsError` is final, and work that kills its worker each time is given up. A worker that was
+retired, because its time was over or it had nothing to do, is nobody's fault: that start does not
+count.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hcs.errors import HcsError, WorkerError
+from hcs.run.attempts import Attempts
+from hcs.run.retirement import noted
+
+_log = logging.getLogger(__name__)
+
+# how often who waits for a call looks whether a worker can still come
+_LOOK_S = 5.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One piece of work.
+
+    Parameters
+    ----------
+    name : str
+        Under which its starts are counted, ``"B/03/well"``.
+    function, arguments
+        Picklable, and found by import on the worker.
+    resources : mapping of str to float
+        What a worker must offer, ``{"GPU": 1}``; empty for any worker.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+class Future(Protocol):
+    """What Dask's and Python's own futures have in common."""
+
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401 - whatever the call returns
+        """Wait for the result, or raise the call's error."""
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the error of the call, None where it has none."""
+
+
+class Workers(Protocol):
+    """Something that runs calls."""
+
+    @property
+    def count(self) -> int:
+        """Calls that run at the same time."""
+
+    def submit(self, call: Call, attempts: Attempts) -> Future:
+        """Start the call on some worker."""
+
+    def stop(self, future: Future) -> None:
+        """Stop a call that takes too long."""
+
+    def forget(self, future: Future) -> None:
+        """Let go of a call's result, which its worker keeps otherwise."""
+
+    def offers(self, resources: Mapping[str, float]) -> bool:
+        """Say whether any worker has what a call asks for, or will when it comes."""
+
+    def check(self, resources: Mapping[str, float]) -> None:
+        """Raise a WorkerError where a call waits for workers that cannot come any more."""
+
+    def close(self) -> None:
+        """Let the workers go."""
+
+
+class Cluster:
+    """Workers, and the rules by which calls are tried again.
+
+    Parameters
+    ----------
+    workers : Workers
+    timeout_s : float or None
+        Longest time for one start of a call.
+    """
+
+    def __init__(self, workers: Workers, timeout_s: float | None = None) -> None:
+        self._workers = workers
+        self._timeout_s = timeout_s
+
+    @property
+    def n_workers(self) -> int:
+        """How many calls run at the same time."""
+        return self._workers.count
+
+    def offers(self, resources: Mapping[str, float]) -> bool:
+        """Say whether any worker has these resources."""
+        return self._workers.offers(resources)
+
+    def run(self, call: Call, attempts: Attempts) -> Any:  # noqa: ANN401 - whatever the call returns
+        """Run a call to its end, in this thread, and return its result.
+
+        Raises
+        ------
+        WorkerError
+            If no worker has the resources, the call takes too long, or its worker died each time.
+        Exception
+            What the last start of the call raised.
+        """
+        if not self._workers.offers(call.resources):
+            raise WorkerError(
+                f"no worker offers {dict(call.resources)}, which {call.name} asks for",
+                hint="start workers with --resources, or leave the step out of `methods`",
+            )
+        tries = 0
+        while True:
+            tries += 1
+            future = self._workers.submit(call, attempts)
+            try:
+                error = self._wait(future, call, attempts)
+                result = future.result() if error is None else None
+            finally:
+                self._workers.forget(future)
+            if isinstance(result, _Refused):
+                raise result.error
+            if error is None:
+                return result
+            if not is_passing(error) or max(tries, attempts.count(call.name)) >= attempts.limit:
+                raise error
+            _log.warning("%s is tried again: %s", call.name, error)
+
+    def close(self) -> None:
+        """Let the workers go; calls that wait for them end with an error."""
+        self._workers.close()
+
+    def _wait(self, future: Future, call: Call, attempts: Attempts) -> BaseException | None:
+        limit_s = self._timeout_s or math.inf
+        before = attempts.count(call.name) if self._timeout_s else 0
+        begun = time.monotonic()
+        while True:
+            try:
+                return future.exception(min(limit_s, _LOOK_S))
+            except TimeoutError:
+                self._workers.check(call.resources)
+            if time.monotonic() - begun < limit_s:
+                continue
+            # time spent waiting for a free worker does not count
+            if attempts.count(call.name) > before:
+                self._workers.stop(future)
+                return CallTimeoutError(
+                    f"{call.name} took longer than {limit_s:g} s",
+                    hint="raise --timeout if the well is merely long",
+                )
+            begun = time.monotonic()
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """What a call answers to bad input; an error that is raised, Dask prints with a traceback."""
+
+    error: HcsError
+
+
+class CallTimeoutError(WorkerError):
+    """A call took longer than the settings allow; its worker was stopped."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Say whether a second try may cure an error.
+
+    Examples
+    --------
+    >>> is_passing(ConnectionResetError()), is_passing(HcsError("bad input"))
+    (True, False)
+    """
+    from distributed import KilledWorker
+
+    if isinstance(error, HcsError):
+        return isinstance(error, CallTimeoutError)
+    return isinstance(error, OSError | MemoryError | KilledWorker)
+
+
+def start_call(call: Call, attempts: Attempts) -> Any:  # noqa: ANN401 - whatever the call returns
+    """Note the start of a call, then do it; this is what runs on the worker."""
+    import dask
+
+    try:
+        # a library that computes with dask (ngio does) would ask this very cluster and hang
+        with noted(attempts, call.name), dask.config.set(scheduler="synchronous"):
+            return call.function(*call.arguments)
+    except HcsError as error:
+        return _Refused(error)

@@ -1,0 +1,69 @@
+"""Workers that are retired in the middle of a well: their time is over, or their place is wanted.
+
+A worker of Slurm ends itself before its job's time does, a node is drained, a cluster shrinks. Dask
+then gives the work to another worker. Here the worker writes down that it was retired, so that the
+well is not blamed for it, and lets go of the work at once: a thread that went on beside the other
+worker would write where that one writes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hcs.run.attempts import Attempts
+
+_NAME = "hcs-retirement"
+# what runs in this process: name and number of the start, and where it is written down
+_running: dict[tuple[str, int], Attempts] = {}
+
+
+@contextmanager
+def noted(attempts: Attempts, name: str) -> Iterator[None]:
+    """Write down that a piece of work starts, and that it ended or its worker was retired."""
+    number = attempts.start(name)
+    _running[name, number] = attempts
+    try:
+        yield
+    finally:
+        del _running[name, number]
+        attempts.end(name, number)
+
+
+def retire() -> int:
+    """Write down of all that runs in this process that its worker is retired; return how much."""
+    running = list(_running.items())
+    for (name, number), attempts in running:
+        attempts.retire(name, number)
+    return len(running)
+
+
+def register(client: Any) -> None:  # noqa: ANN401 - distributed has no types
+    """Tell all workers of a scheduler, and those to come, what to do when they are retired."""
+    from distributed import WorkerPlugin
+
+    class Retirement(WorkerPlugin):
+        name = _NAME
+
+        def setup(self, worker: Any) -> None:  # noqa: ANN401
+            _leave_signals_to_nanny(worker)
+
+        def teardown(self, worker: Any) -> None:  # noqa: ANN401
+            if retire() and worker.nanny:
+                # a thread cannot be stopped, and its work is another worker's by now
+                os._exit(0)
+
+    client.register_plugin(Retirement(), name=_NAME)
+
+
+def _leave_signals_to_nanny(worker: Any) -> None:  # noqa: ANN401 - distributed has no types
+    """Let a worker outlive the SIGTERM that Slurm sends to a whole job, until its nanny ends it.
+
+    A nanny that ends it for its memory sends SIGKILL after the SIGTERM.
+    """
+    if worker.nanny and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,178 @@
+"""What runs calls: threads of this process, or the workers of a Dask scheduler."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from hcs.run.attempts import Attempts
+from hcs.run.calls import Call, Future, start_call
+from hcs.run.retirement import register
+
+# The scheduler may start work again as often as it likes: `Attempts` counts, and innocents that
+# stood beside a well that kills its worker are not blamed (dask's default gives up after 3).
+_ALLOWED_FAILURES = 1000
+# until a worker that is stopped is there again, seconds
+_WORKERS_WITHIN_S = 60
+
+
+def dask_settings() -> dict[str, object]:
+    """Return what Dask must be told where this process starts a scheduler and its workers."""
+    return {
+        "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
+        "distributed.nanny.pre-spawn-environ": one_thread_each(),
+        "distributed.admin.large-graph-warning-threshold": "10MB",
+    }
+
+
+def one_thread_each() -> dict[str, str]:
+    """Return the environment of a worker: processes are the parallelism."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    cache = {k: os.environ[k] for k in ("NUMBA_CACHE_DIR",) if k in os.environ}
+    return dict.fromkeys(names, "1") | cache
+
+
+class ThreadWorkers:
+    """Threads of this process: for laptops, and to follow a run with a debugger.
+
+    Parameters
+    ----------
+    count : int
+    resources : mapping of str to float
+        What one more thread offers, for calls that ask for it and for nothing else.
+    """
+
+    def __init__(self, count: int, resources: Mapping[str, float] | None = None) -> None:
+        self._count = count
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="well")
+        self._resources = dict(resources or {})
+        self._asked_for = ThreadPoolExecutor(1, thread_name_prefix="gpu")
+
+    @property
+    def count(self) -> int:
+        """Threads."""
+        return self._count
+
+    def submit(self, call: Call, attempts: Attempts) -> Future:
+        """Start the call in some thread."""
+        pool = self._asked_for if call.resources else self._pool
+        return pool.submit(start_call, call, attempts)
+
+    def stop(self, future: Future) -> None:
+        """Leave the thread alone: Python cannot stop one. It holds its place until it ends."""
+
+    def forget(self, future: Future) -> None:
+        """Do nothing: the result is the future's."""
+
+    def offers(self, resources: Mapping[str, float]) -> bool:
+        """Say whether the thread for it has what a call asks for."""
+        return _has(self._resources, resources)
+
+    def check(self, resources: Mapping[str, float]) -> None:
+        """Do nothing: threads are always there."""
+
+    def close(self) -> None:
+        """Drop what has not begun."""
+        for pool in (self._pool, self._asked_for):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Coming:
+    """Workers that come when there is work, whether there are any now or not.
+
+    Parameters
+    ----------
+    most : int
+        Worker processes, one thread each.
+    resources : mapping of str to float
+        What each of them offers.
+    """
+
+    most: int
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+class DaskWorkers:
+    """Workers of a Dask cluster, by the client that is connected to it.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    coming : sequence of Coming
+        Workers that come and go; empty where those that are there are all.
+    look : callable or None
+        Raises where none that offers the given resources can come any more.
+    """
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - distributed has no types
+        coming: Sequence[Coming] = (),
+        look: Callable[[Mapping[str, float]], None] | None = None,
+    ) -> None:
+        self._client = client
+        self._coming = coming
+        self._look = look
+        register(client)
+
+    @property
+    def count(self) -> int:
+        """Threads of all workers that are there now or may come, at least one."""
+        threads: int = sum(worker["nthreads"] for worker in self._described())
+        return max(1, threads, sum(kind.most for kind in self._coming))
+
+    def submit(self, call: Call, attempts: Attempts) -> Future:
+        """Start the call on a worker that has its resources."""
+        future: Future = self._client.submit(
+            start_call,
+            call,
+            attempts,
+            key=f"{call.name}-{uuid.uuid4().hex[:8]}",
+            resources=dict(call.resources) or None,
+            pure=False,
+        )
+        return future
+
+    def stop(self, future: Any) -> None:  # noqa: ANN401 - distributed has no types
+        """Cancel the call and restart the worker process that is busy with it."""
+        processing = self._client.processing()
+        busy = [worker for worker, keys in processing.items() if future.key in keys]
+        future.cancel(force=True)
+        if busy:
+            self._client.restart_workers(busy, timeout=_WORKERS_WITHIN_S, raise_for_error=False)
+
+    def forget(self, future: Any) -> None:  # noqa: ANN401 - distributed has no types
+        """Let go of the result: a worker that keeps the only one cannot be retired."""
+        # not left to the garbage collector, which comes late to futures that were waited for
+        future.release()
+
+    def offers(self, resources: Mapping[str, float]) -> bool:
+        """Say whether any worker has what a call asks for; a call that none can take would hang."""
+        if not resources:
+            return True
+        there = [worker["resources"] for worker in self._described()]
+        return any(_has(offered, resources) for offered in (*self._may_come(), *there))
+
+    def check(self, resources: Mapping[str, float]) -> None:
+        """Raise a WorkerError where no worker with the resources is there or can come any more."""
+        if self._look:
+            self._look(resources)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._client.close()
+
+    def _may_come(self) -> list[Mapping[str, float]]:
+        return [kind.resources for kind in self._coming if kind.most]
+
+    def _described(self) -> list[dict[str, Any]]:
+        return list(self._client.scheduler_info(n_workers=-1)["workers"].values())
+
+
+def _has(offered: Mapping[str, float], asked: Mapping[str, float]) -> bool:
+    return all(offered.get(name, 0) >= need for name, need in asked.items())
