@@ -37,16 +37,16 @@ _N_OUTPUTS = {"nuclei": 1, "cells": 2}
 
 
 def arms(setting: Setting) -> Iterator[Arm]:
-    """Yield every arm of the table, one row of it after the other, and then those with more steps.
+    """Yield every arm of the table, one row of it after the other, and then cells with more steps.
 
     Those tell whether a gain is one of images or one of steps: with few steps the arm from scratch
     stays behind however many images it has.
     """
     for n, seed, head, start in _grid():
         yield _arm(setting, name_of(head, n, start, seed), (head, n, start, seed), {})
-    for n, head, start in product((1, 50), HEADS, STARTS):
+    for n, start in product((1, 50), STARTS):
         more = {"steps": setting.more_steps}
-        yield _arm(setting, long_name_of(head, n, start), (head, n, start, SEEDS[0]), more)
+        yield _arm(setting, long_name_of(n, start), ("cells", n, start, SEEDS[0]), more)
 
 
 def _arm(
@@ -65,9 +65,9 @@ def name_of(head: str, n: int, start: str, seed: int) -> str:
     return f"simulated-{head}-n{n:02d}-{start}-seed{seed}"
 
 
-def long_name_of(head: str, n: int, start: str) -> str:
-    """Return the name of an arm with more steps, of the first seed."""
-    return f"simulated-long-{head}-n{n:02d}-{start}"
+def long_name_of(n: int, start: str) -> str:
+    """Return the name of an arm for cells with more steps, of the first seed."""
+    return f"simulated-long-cells-n{n:02d}-{start}"
 
 
 def _grid() -> Iterator[tuple[int, int, Head, str]]:

@@ -57,9 +57,8 @@ def bars(setting: Setting, found: Found) -> list[Bar]:
 
 def _stain_bars(setting: Setting, found: Found) -> Iterator[Bar]:
     for stain, least in setting.pcc_bars.items():
-        network, ridge = (
-            mean(found, name, stain, "pcc") for name in (simulated.NETWORK, simulated.RIDGE)
-        )
+        network = mean(found, simulated.NETWORK, "plain", stain, "pcc")
+        ridge = mean(found, simulated.RIDGE, stain, "pcc")
         yield Bar(f"simulated {stain}: PCC", least, network)
         yield Bar(
             f"simulated {stain}: PCC above the linear filter bank", _OVER_RIDGE, network - ridge

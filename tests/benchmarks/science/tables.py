@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
 
 import numpy as np
 
 from tests.benchmarks.science import annotated, pairs, recipes, simulated
-from tests.benchmarks.science.bars import MEASURE, Found, gain, mask_iou, mean, over_seeds
+from tests.benchmarks.science.bars import Found, gain, mask_iou, mean, over_seeds
 from tests.benchmarks.science.plate import STAINS
 from tests.benchmarks.science.setting import COUNTS, SEEDS, Setting
 
@@ -40,7 +39,7 @@ _STAIN_HEAD = (
     "counts, r",
 )
 _ANNOTATED_HEAD = ("head", "N", "from scratch", "ISL-pretrained", "gain")
-_LONG_HEAD = ("head, one seed", "N", "steps", "from scratch", "ISL-pretrained")
+_LONG_HEAD = ("cells, one seed: N", "steps", "from scratch, mAP", "ISL-pretrained")
 _RECIPE_HEAD = ("recipe, 150 steps", "nuclei: PCC", "cells: PCC")
 _PAIR_HEAD = (
     "pair",
@@ -79,12 +78,11 @@ def _annotated_rows(found: Found) -> Iterator[list[str]]:
 
 
 def _long_rows(setting: Setting, found: Found) -> Iterator[list[str]]:
-    for head, n in product(annotated.HEADS, (1, 50)):
-        few = [annotated.name_of(head, n, start, SEEDS[0]) for start in annotated.STARTS]
-        many = [annotated.long_name_of(head, n, start) for start in annotated.STARTS]
+    for n in (1, 50):
+        few = [annotated.name_of("cells", n, start, SEEDS[0]) for start in annotated.STARTS]
+        many = [annotated.long_name_of(n, start) for start in annotated.STARTS]
         for steps, names in ((setting.segmentation["steps"], few), (setting.more_steps, many)):
-            figures = [_number(mean(found, name, MEASURE[head])) for name in names]
-            yield [f"{head}, {MEASURE[head]}", str(n), str(steps), *figures]
+            yield [str(n), str(steps), *(_number(mean(found, name, "map")) for name in names)]
 
 
 def _recipe_rows(found: Found) -> Iterator[list[str]]:
