@@ -1,4 +1,4 @@
-"""``hcs status`` and ``verify``: look after a plate that was, is or will be analysed."""
+"""``hcs status``, ``verify`` and ``prune``: look after a plate that was, is or will be analysed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hcs.cli.output import JsonOption, print_json, print_rows
 
 if TYPE_CHECKING:
     from hcs.run.history import RunRecord
+    from hcs.run.prune import Pruning
     from hcs.run.status import PlateStatus, WellStatus
     from hcs.run.verify import Damage
 
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("status")(status_command)
     app.command("verify")(verify_command)
+    app.command("prune")(prune_command)
 
 
 def status_command(plate: _Plate, *, json: JsonOption = False) -> None:
@@ -88,6 +90,52 @@ def verify_command(
     if rows:
         print_rows(rows)
     return found.exit_code
+
+
+def prune_command(
+    plate: _Plate,
+    *,
+    step: Annotated[
+        list[str], typer.Option("--step", help="as `hcs status` names it; again for more")
+    ],
+    well: _Wells = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and stop")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Remove what steps made: label images, tables, predicted stains, markers; never the input."""
+    from hcs.plate.lock import acquire
+    from hcs.plate.open import open_plate
+    from hcs.run.plan import select_wells
+    from hcs.run.prune import check_found, plan_pruning, prune
+
+    opened = open_plate(plate)
+    wells = select_wells(opened, tuple(well or ()))
+    if dry_run:
+        pruning = plan_pruning(opened, wells, step)
+    else:
+        with acquire(opened.companion) as lock:
+            pruning = plan_pruning(opened, wells, step)
+            prune(opened, pruning, lock.token)
+    check_found(opened, pruning)
+    if json:
+        told = {"plate": plate, "dry_run": dry_run, "stale": pruning.stale}
+        rows = [asdict(r) | {"well": str(r.well), "field": str(r.field)} for r in pruning.removals]
+        print_json(told | {"removals": rows})
+        return
+    print_rows(_removal_rows(pruning), f"{plate}: {'would remove' if dry_run else 'removed'}")
+    if pruning.stale:
+        print(f"to be done again by the next run: {', '.join(pruning.stale)}")
+
+
+def _removal_rows(pruning: Pruning) -> list[dict[str, Any]]:
+    rows = dict[tuple[str, str], dict[str, Any]]()
+    for one in pruning.removals:
+        empty = {"step": one.step, "what": one.what, "fields": 0, "files": 0, "MB": 0.0}
+        row = rows.setdefault((one.step, one.what), empty)
+        row["fields"] += one.field is not None
+        row["files"] += one.n_files
+        row["MB"] += one.n_bytes / 1e6
+    return list(rows.values())
 
 
 def _damage_row(damage: Damage) -> dict[str, Any]:

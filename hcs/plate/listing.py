@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 from hcs.errors import PlateError
@@ -47,10 +47,21 @@ def find_unlisted(
     return f"{path} does not list {some(missing)}" if missing else None
 
 
-def relist(plate: Plate, where: FieldPath | None, kind: Kind) -> tuple[str, ...]:
+def relist(
+    plate: Plate, where: FieldPath | None, kind: Kind, without: Collection[str] = ()
+) -> tuple[str, ...]:
     """Write a listing anew, of what there is; remove the group where there is nothing.
 
     Names keep their order; what was listed by others and is there stays listed.
+
+    Parameters
+    ----------
+    plate : Plate
+    where : FieldPath or None
+        None for the plate.
+    kind : {"labels", "tables"}
+    without : collection of str
+        Names that are about to go.
 
     Returns
     -------
@@ -58,15 +69,16 @@ def relist(plate: Plate, where: FieldPath | None, kind: Kind) -> tuple[str, ...]
         The names.
     """
     path = listing_path(where, kind)
-    there = _groups_in(plate, path)
-    if not there:
+    found = groups_in(plate, path)
+    there = found.difference(without)
+    if not found:
         plate.storage.delete(path)
         return ()
     try:
         attributes = read_attributes(plate.storage, plate.layout.version, path) or {}
-        read_document(plate.storage, document_key(path, _head(plate)))
+        head = read_document(plate.storage, document_key(path, _head(plate)))
     except PlateError:
-        attributes = {}
+        attributes, head = {}, None
         for name in _DOCUMENTS:
             plate.storage.delete(document_key(path, name))
     before = [name for name in _listed(plate, attributes, kind) if name in there]
@@ -76,8 +88,31 @@ def relist(plate: Plate, where: FieldPath | None, kind: Kind) -> tuple[str, ...]
         if kind == "labels"
         else {"tables": list(names)}
     )
-    write_group(plate.storage, plate.layout.version, path, attributes | listed)
+    if head is None or attributes | listed != attributes:
+        write_group(plate.storage, plate.layout.version, path, attributes | listed)
     return names
+
+
+def remove_group(plate: Plate, where: FieldPath | None, kind: Kind, name: str) -> None:
+    """Remove a label image or table that is not listed any more; its own metadata last.
+
+    So who is killed here finds next time what it was.
+    """
+    path = f"{listing_path(where, kind)}/{name}"
+    inside = {key.removeprefix(f"{path}/").split("/")[0] for key in plate.storage.sizes(path)}
+    for part in sorted(inside.difference(_DOCUMENTS)):
+        plate.storage.delete(f"{path}/{part}")
+    for document in _DOCUMENTS:
+        plate.storage.delete(f"{path}/{document}")
+    plate.storage.delete(path)
+    if where:
+        plate.forget(where)
+
+
+def groups_in(plate: Plate, path: str) -> set[str]:
+    """Return the names of the groups below a path that have metadata."""
+    parts = (key.removeprefix(f"{path}/").split("/") for key in plate.storage.sizes(path))
+    return {name for name, *rest in parts if rest in ([".zattrs"], [".zgroup"], ["zarr.json"])}
 
 
 def _head(plate: Plate) -> str:
@@ -89,9 +124,3 @@ def _listed(plate: Plate, attributes: dict[str, object], kind: Kind) -> list[str
     part = ome_part(plate.layout.version, attributes) if kind == "labels" else attributes
     listed = part.get(kind)
     return [str(name) for name in listed] if isinstance(listed, list) else []
-
-
-def _groups_in(plate: Plate, path: str) -> set[str]:
-    """Return the names of the groups below a path that have metadata."""
-    parts = (key.removeprefix(f"{path}/").split("/") for key in plate.storage.sizes(path))
-    return {name for name, *rest in parts if rest in ([".zattrs"], [".zgroup"], ["zarr.json"])}

@@ -121,6 +121,11 @@ class LocalStorage(Storage):
             else:
                 path.unlink(missing_ok=True)
 
+    def remove(self) -> None:
+        """Delete the folder itself, with all that is in it; nothing there is fine."""
+        with write_errors(self.url), suppress(FileNotFoundError):
+            shutil.rmtree(self.url)
+
     def flush(self, keys: Iterable[str]) -> None:
         """Return when files that others wrote, and their names, have reached the disk."""
         paths = [self._path(key) for key in keys]

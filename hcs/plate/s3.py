@@ -135,6 +135,13 @@ class S3Storage(Storage):
             if paths:
                 self._files.rm(paths)
 
+    def remove(self) -> None:
+        """Delete all files of the prefix; nothing there is fine."""
+        with write_errors(self.url), connection_errors(self.url):
+            paths = self._files.find(self._root)
+            if paths:
+                self._files.rm(paths)
+
     def flush(self, keys: Iterable[str]) -> None:
         """Do nothing: a put is durable when it returns."""
 

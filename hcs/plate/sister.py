@@ -63,6 +63,24 @@ def make_sister(plate: Plate, step: str) -> Plate:
     return sister
 
 
+def find_sister(plate: Plate, step: str) -> Plate | None:
+    """Return the plate of a step's image product, None where there is none of this plate and step.
+
+    Unlike `Plate.sister` it does not ask for metadata of its own but whose it is.
+    """
+    storage = plate.storage.sibling(f"_{step}.zarr")
+    sister = Plate(storage, replace(plate.layout, name=storage.name))
+    own: dict[str, JSON] = {"product_of": plate.storage.name, "step": step}
+    return sister if (_attributes_or_none(sister, "") or {}).get(OWN) == own else None
+
+
+def remove_sister(sister: Plate) -> None:
+    """Remove the plate of an image product; what says whose it is goes last."""
+    for row in sorted({key.partition("/")[0] for key in sister.storage.sizes() if "/" in key}):
+        sister.storage.delete(row)
+    sister.storage.remove()
+
+
 def find_sister_damage(plate: Plate, step: str) -> dict[str, str]:
     """Return what is wrong with the plate of an image product as such, its images aside.
 

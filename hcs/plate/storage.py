@@ -73,7 +73,8 @@ def write_errors(target: str) -> Iterator[None]:
         if error.errno in _FORBIDDEN:
             raise WriteError(
                 f"cannot write {target}: it is read-only ({error.strerror or error})",
-                hint="results go into the plate: get write permission or copy it",
+                hint="results go into the plate: get write permission, or have them put into a "
+                "plate of their own: hcs run --output PLATE",
             ) from error
         raise WriteError(f"cannot write {target}: {error.strerror or error}") from error
 
@@ -206,6 +207,10 @@ class Storage(ABC):
     @abstractmethod
     def delete(self, prefix: str) -> None:
         """Delete a file, or a folder with all that is in it; nothing there is fine."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Delete the root itself, with all that is in it; nothing there is fine."""
 
     @abstractmethod
     def flush(self, keys: Iterable[str]) -> None:

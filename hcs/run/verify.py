@@ -170,7 +170,7 @@ class _Markers:
         self._plate = plate
         self._well = well
         self._damaged = dict[str, str]()
-        for step in _marked(plate, well):
+        for step in marked_steps(plate, well):
             try:
                 self.sound[step] = open_marker(plate, well, step)
             except HcsError as error:
@@ -240,7 +240,8 @@ class _Markers:
         return FieldPath.parse("/".join(key.split("/")[:3])) if self._well else None
 
 
-def _marked(plate: Plate, well: WellPath | None) -> list[str]:
+def marked_steps(plate: Plate, well: WellPath | None) -> list[str]:
+    """Return the steps that a well, or the plate, has markers of, sound or not."""
     names = [key.rpartition("/")[2] for key in plate.companion.sizes(str(well or "plate"))]
     return [n.removesuffix(".json") for n in names if n.endswith(".json")]
 

@@ -56,6 +56,16 @@ def test_sizes_and_delete_know_folders(storage: Storage) -> None:
     assert not storage.exists("b")
 
 
+def test_a_root_is_removed_with_all_that_is_in_it_and_nothing_beside_it(storage: Storage) -> None:
+    beside = storage.sibling("_other.zarr")
+    for root in (storage, beside):
+        root.write("B/03/.zattrs", b"{}")
+    storage.remove()
+    assert storage.sizes() == {}
+    assert list(beside.sizes()) == ["B/03/.zattrs"]
+    storage.remove()
+
+
 def test_a_storage_travels_by_pickle_and_has_siblings(storage: Storage) -> None:
     storage.write("a", b"1")
     there = pickle.loads(pickle.dumps(storage))
