@@ -7,7 +7,7 @@ again, and are written only when something changed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,9 @@ from hcs.plate.write import write_empty_label_image
 from hcs.run.frames import frames_from_json
 from hcs.run.outcome import Report
 from hcs.run.plan import Plan, WellPlan, describe_well
-from hcs.run.provenance import versions, write_crate
+from hcs.run.provenance import Outputs, versions, write_crate
 from hcs.run.stains import fill_in_stains, stain_models, withdraw_stains
+from hcs.run.standing import Standing, look_at
 from hcs.run.steps import label_images_of, record_of
 from hcs.tables.schema import QUARANTINE, WELL_FRAMES
 from hcs.tables.wells import (
@@ -48,30 +49,22 @@ ALGORITHM = 2
 
 
 @dataclass(frozen=True)
-class _Standing:
-    """How a well stands at the end of a run.
+class _Ended:
+    """A well at the end of a run.
 
     Parameters
     ----------
     well : WellPlan
     state : str
-        done, failed; of wells that were not selected: earlier (results of other settings are
+        done, failed; of wells that were not selected: earlier (results of the same steps are
         there) or pending.
-    measured : mapping of str to Marker
-        By label image: what is measured and still stands.
-    stained : mapping of str to Marker
-        By step: the stains that are predicted and still stand.
+    standing : Standing
+        Whichever run made it.
     """
 
     well: WellPlan
     state: str
-    measured: Mapping[str, Marker]
-    stained: Mapping[str, Marker]
-
-    @property
-    def fingerprints(self) -> dict[str, JSON]:
-        """Of all that stands."""
-        return {key: one.fingerprint for key, one in {**self.measured, **self.stained}.items()}
+    standing: Standing
 
 
 def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, ...]:
@@ -90,15 +83,15 @@ def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, .
     label_images = label_images_of(plan.steps)
     failed = {outcome.well for outcome in report.failed}
     selected = {well.well: well for well in plan.wells}
-    standings = []
+    ended = []
     for path in plate.layout.wells:
         well = selected.get(path) or describe_well(plate, path)
         if path in failed:
             _withdraw(plate, well, plan, token)
-        standing = _stand(plate, well, plan, "failed" if path in failed else "")
-        _fill_in(plate, standing, plan)
-        standings.append(standing)
-    _write_tables(plate, plan, standings, _failed(plate, plan, report), token)
+        one = _end(plate, well, plan, "failed" if path in failed else "")
+        _fill_in(plate, one, plan)
+        ended.append(one)
+    _write_tables(plate, plan, ended, _failed(plate, plan, report), token)
     done = set(report.done)
     shown = [image.path for well in plan.wells if well.well in done for image in well.images][:1]
     keys = [f"{path}/labels/{name}" for path in shown for name in label_images]
@@ -109,14 +102,17 @@ def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, .
     return (*(f"{plate.storage.url}/{key}" for key in keys), *sisters)
 
 
-def _stand(plate: Plate, well: WellPlan, plan: Plan, state: str) -> _Standing:
-    steps = [step for step in plan.steps if step.kind in ("measure", "stain")]
-    markers = [(step, read_marker(plate, well.well, step.name)) for step in steps]
+def _end(plate: Plate, well: WellPlan, plan: Plan, state: str) -> _Ended:
+    standing = look_at(plate, well, plan.steps)
     if not state:
-        state = "done" if well.wanted else "earlier" if all(m for _, m in markers) else "pending"
-    measured = {s.label_image: m for s, m in markers if m and s.kind == "measure"}
-    stained = {s.name: m for s, m in markers if m and s.kind == "stain"}
-    return _Standing(well, state, measured, stained)
+        kinds = {"measure": standing.measured, "stain": standing.stained}
+        whole = all(
+            (step.label_image or step.name) in kinds[step.kind]
+            for step in plan.steps
+            if step.kind in kinds
+        )
+        state = "done" if well.wanted else "earlier" if whole else "pending"
+    return _Ended(well, state, standing)
 
 
 def _withdraw(plate: Plate, well: WellPlan, plan: Plan, token: int) -> None:
@@ -133,16 +129,16 @@ def _withdraw(plate: Plate, well: WellPlan, plan: Plan, token: int) -> None:
         withdraw_stains(plate, model, well.images, plan.settings.isl, "failed")
 
 
-def _fill_in(plate: Plate, standing: _Standing, plan: Plan) -> None:
+def _fill_in(plate: Plate, one: _Ended, plan: Plan) -> None:
     """Give each field of a well each label image: viewers expect the same ones everywhere."""
-    images, state = standing.well.images, standing.state
+    images, state = one.well.images, one.state
     for image in images:
         for name in set(label_images_of(plan.steps)) - set(plate.label_names(image.path)):
             write_empty_label_image(plate, image.path, name, state)
     for model in stain_models(plan.steps):
         fill_in_stains(plate, model, images, plan.settings.isl, state)
-    if standing.state != "done" and standing.well.images:
-        renew_consolidated(plate, standing.well.well)
+    if state != "done" and images:
+        renew_consolidated(plate, one.well.well)
 
 
 def _is_empty(plate: Plate, field: FieldPath, name: str, state: str) -> bool:
@@ -180,7 +176,7 @@ def _in_order(plate: Plate, rows: Sequence[Quarantined]) -> list[Quarantined]:
 def _write_tables(
     plate: Plate,
     plan: Plan,
-    standings: Sequence[_Standing],
+    ended: Sequence[_Ended],
     failed: Sequence[Quarantined],
     token: int,
 ) -> None:
@@ -188,7 +184,7 @@ def _write_tables(
     parts: dict[str, JSON] = {
         "step": STEP,
         "version": ALGORITHM,
-        "wells": [[str(one.well.well), one.state, one.fingerprints] for one in standings],
+        "wells": [[str(one.well.well), one.state, one.standing.fingerprints] for one in ended],
         "quarantine": quarantine(failed).to_json(),
         "condition": None if condition is None else condition.to_json(),
     }
@@ -196,12 +192,12 @@ def _write_tables(
     if done is not None and done.fingerprint == fingerprint(parts):
         return
     remove_marker(plate, None, STEP, token)
-    label_images = label_images_of(plan.steps)
-    frames = _all_frames(plate, standings)
-    records = [_record(one) for one in standings]
+    outputs = _outputs(plan, ended)
+    frames = _all_frames(plate, ended)
+    records = [_record(one) for one in ended]
     tables = {
         "well_frames": frames,
-        "wells": wells(records, frames, label_images, condition),
+        "wells": wells(records, frames, outputs.label_images, condition),
         "quarantine": quarantine(_with_flagged(plate, failed, frames)),
     }
     manifest: dict[str, str] = {}
@@ -212,17 +208,29 @@ def _write_tables(
             "versions": versions(plan.steps),
         }
         manifest |= write_table(plate, None, name, table, "generic_table", provenance=made_by)
-    write_crate(plate, plan.settings, plan.steps, TABLES)
+    write_crate(plate, plan.settings, plan.steps, outputs)
     renew_consolidated(plate, None)
     marker = Marker(STEP, fingerprint(parts), manifest, {"parts": parts}, token)
     write_marker(plate, None, marker, token)
 
 
-def _all_frames(plate: Plate, standings: Sequence[_Standing]) -> pd.DataFrame:
+def _outputs(plan: Plan, ended: Sequence[_Ended]) -> Outputs:
+    """Return what the run was asked for, and what of other runs stands in some well."""
+    measured = (name for one in ended for name in one.standing.measured)
+    stained = (name for one in ended for name in one.standing.stained)
+    own = (step.name for step in plan.steps if step.kind == "stain")
+    return Outputs(
+        tuple(dict.fromkeys((*label_images_of(plan.steps), *measured))),
+        tuple(dict.fromkeys((*own, *stained))),
+        TABLES,
+    )
+
+
+def _all_frames(plate: Plate, ended: Sequence[_Ended]) -> pd.DataFrame:
     tables = [
         well_frames(_key(one.well), name, _field_records(plate, one.well.well, marker))
-        for one in standings
-        for name, marker in one.measured.items()
+        for one in ended
+        for name, marker in one.standing.measured.items()
         if one.well.images
     ]
     full = [table for table in tables if len(table)]
@@ -239,7 +247,7 @@ def _field_records(plate: Plate, path: WellPath, marker: Marker) -> list[FieldRe
     ]
 
 
-def _record(one: _Standing) -> WellRecord:
+def _record(one: _Ended) -> WellRecord:
     n_frames = max((image.n_frames for image in one.well.images), default=None)
     return WellRecord(_key(one.well), one.state, n_frames)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 
@@ -17,6 +18,24 @@ CRATE = "ro-crate-metadata.json"
 _PACKAGES = ("hcs", "numpy", "scipy", "opencv-python-headless", "scikit-image", "laptrack", "zarr")
 # of steps with networks
 _OF_NETWORKS = ("torch", "segmentation-models-pytorch")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a plate holds of results, whichever runs made them.
+
+    Parameters
+    ----------
+    label_images : tuple of str
+    stains : tuple of str
+        Steps whose stains lie in plates of their own.
+    tables : tuple of str
+        Of the plate as a whole.
+    """
+
+    label_images: tuple[str, ...]
+    stains: tuple[str, ...]
+    tables: tuple[str, ...]
 
 
 def provenance_of(status: StepStatus) -> dict[str, JSON]:
@@ -34,11 +53,13 @@ def versions(steps: Sequence[Step] = ()) -> dict[str, str]:
     return _versions(any(step.model for step in steps)).copy()
 
 
-def write_crate(
-    plate: Plate, settings: Settings, steps: Sequence[Step], tables: Sequence[str]
-) -> None:
-    """Describe plate, software and outputs as an RO-Crate in the plate's companion."""
-    crate = _crate(plate.storage.name, settings, steps, tables)
+def write_crate(plate: Plate, settings: Settings, steps: Sequence[Step], outputs: Outputs) -> None:
+    """Describe plate, software and outputs as an RO-Crate in the plate's companion.
+
+    The settings, networks and results of its action are those of the run that wrote it; its parts
+    are all outputs.
+    """
+    crate = _crate(plate.storage.name, settings, steps, outputs)
     content = json.dumps(crate, indent=1, sort_keys=True).encode()
     key = CRATE
     if not plate.companion.exists(key) or plate.companion.read(key) != content:
@@ -52,13 +73,16 @@ def _versions(networks: bool) -> dict[str, str]:  # noqa: FBT001 - makes the key
 
 
 def _crate(
-    name: str, settings: Settings, steps: Sequence[Step], tables: Sequence[str]
+    name: str, settings: Settings, steps: Sequence[Step], outputs: Outputs
 ) -> Mapping[str, JSON]:
     """Return JSON-LD after the RO-Crate specification 1.1 and its process run profile."""
     plate = f"../{name}.zarr/"
-    made = [f"{plate}#labels/{label}" for label in label_images_of(steps)]
-    made += [f"{plate}#tables/{table}" for table in tables]
-    stains = [f"../{name}_{step.name}.zarr/" for step in steps if step.kind == "stain"]
+    made = [f"{plate}#labels/{label}" for label in outputs.label_images]
+    made += [f"{plate}#tables/{table}" for table in outputs.tables]
+    stains = [f"../{name}_{step}.zarr/" for step in outputs.stains]
+    own = {f"{plate}#labels/{label}" for label in label_images_of(steps)}
+    own |= {f"{plate}#tables/{table}" for table in outputs.tables}
+    own |= {f"../{name}_{step.name}.zarr/" for step in steps}
     weights = [_weights(step.model) for step in steps if step.model]
     instrument = "https://pypi.org/project/hcs"
     graph: list[JSON] = [
@@ -96,7 +120,7 @@ def _crate(
             "object": [
                 {"@id": item} for item in (plate, "#settings", *(one["@id"] for one in weights))
             ],
-            "result": [{"@id": item} for item in (*made, *stains)],
+            "result": [{"@id": item} for item in (*made, *stains) if item in own],
         },
         {
             "@id": "#settings",

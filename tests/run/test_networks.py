@@ -96,6 +96,12 @@ def messages(report: Report) -> list[str]:
     return [outcome.failure.message for outcome in report.failed]
 
 
+def parts_of_crate(url: Path) -> list[str]:
+    crate = json.loads((url.with_suffix(".hcs") / "ro-crate-metadata.json").read_text())
+    entities = {entity["@id"]: entity for entity in crate["@graph"]}
+    return [part["@id"] for part in entities["./"]["hasPart"]]
+
+
 # what a run leaves
 
 
@@ -248,7 +254,8 @@ def test_a_second_run_does_nothing(done, two):
         for path in now
         if path not in before or path.stat().st_mtime_ns != before[path].st_mtime_ns
     ]
-    assert [path for path in changed if "/lock/" not in path] == []
+    # every run leaves a record of itself
+    assert [p for p in changed if "/lock/" not in p and "/runs/" not in p] == []
 
 
 @pytest.mark.parametrize(
@@ -297,6 +304,44 @@ def test_networks_never_run_ssl_again(analysed_plate, two, tmp_path):
     after = results_of(analysed_plate)
     ssl = {k: v for k, v in before.items() if "ssl" in k and "plate/tables" not in k}
     assert ssl.items() <= after.items()
+
+
+def test_a_run_of_one_method_leaves_the_tables_of_another(analysed_plate, two):
+    assert analyse(str(analysed_plate), here(two, "methods=[ssl, isl]")).exit_code == 0
+    before = results_of(analysed_plate)
+    labels_told = {"ssl_cells", "isl_nuclei"}
+    assert set(open_plate(analysed_plate).table("well_frames")["label_image"]) == labels_told
+    for override in ("methods=[isl]", "methods=[ssl]"):
+        files = two if "isl" in override else []
+        assert analyse(str(analysed_plate), here(files, override)).exit_code == 0
+        assert results_of(analysed_plate) == before
+    analyse(str(analysed_plate), here([], "methods=[ssl]", "wells=[A/01]", "track.max_step=2"))
+    plate = open_plate(analysed_plate)
+    assert set(plate.table("well_frames")["label_image"]) == labels_told
+    assert plate.table("wells")["n_objects_last-isl_nuclei"].notna().all()
+    assert "../tiny_isl-stain.zarr/" in parts_of_crate(analysed_plate)
+
+
+def test_objects_whose_segmentation_is_gone_are_not_in_the_tables_of_the_plate(fresh, two):
+    analyse(str(fresh), here(two, "methods=[ssl, isl]"))
+    for well in WELLS:
+        (fresh.with_suffix(".hcs") / well / "isl-nuclei.json").unlink()
+        analyse(str(fresh), here([], "methods=[ssl]"))
+        plate = open_plate(fresh)
+        frames = plate.table("well_frames")
+        left = set(frames.loc[frames["label_image"] == "isl_nuclei", "well"])
+        assert left == ({"B01"} if well == "A/01" else set())
+        assert ("n_objects_last-isl_nuclei" in plate.table("wells")) == bool(left)
+
+
+def test_objects_of_other_pixels_are_not_in_the_tables_of_the_plate(fresh, two):
+    analyse(str(fresh), here(two, "methods=[ssl, isl]"))
+    field = FieldPath(A01, "0")
+    pixels = np.stack([WELLS["B/01"], WELLS["B/01"] // 2], axis=1)[:, :, None]
+    write_frames(open_plate(fresh), field, 0, pixels)
+    analyse(str(fresh), here([], "methods=[ssl]"))
+    frames = open_plate(fresh).table("well_frames")
+    assert set(frames.loc[frames["label_image"] == "isl_nuclei", "well"]) == {"B01"}
 
 
 @pytest.mark.parametrize("step", STEPS)
