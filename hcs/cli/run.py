@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hcs.cli.output import JsonOption, print_json, print_rows
-from hcs.errors import SettingsError
+from hcs.errors import EXIT_DONE, EXIT_FAILED, SettingsError
 
 if TYPE_CHECKING:
     from hcs.run.outcome import Report, WellOutcome
@@ -144,7 +144,7 @@ def plan_command(
     workers: _Workers = None,
     memory: _Memory = None,
     json: JsonOption = False,
-) -> None:
+) -> int:
     """Say what a run would do and why, what it would read and write, and whether it fits."""
     from hcs.run.cluster import worker_memory
     from hcs.run.plan import check_fit, with_batch_that_fits
@@ -173,6 +173,7 @@ def plan_command(
         print(_in_all(plan))
         _print_warnings(plan.warnings)
     check_fit(plan, worker_bytes)
+    return EXIT_FAILED if plan.is_hopeless else EXIT_DONE
 
 
 def why_command(

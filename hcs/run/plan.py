@@ -117,6 +117,11 @@ class Plan:
         return any(status.state == "waiting" for well in self.wells for status in well.statuses)
 
     @property
+    def is_hopeless(self) -> bool:
+        """Whether no well can be analysed, and something is wrong with each."""
+        return bool(self.wells) and all(well.failure for well in self.wells)
+
+    @property
     def run(self) -> RunSettings:
         """How the work is spread; no GPU is looked for where no network is to run."""
         networks = any(s.step.model for well in self.wells for s in well.todo)

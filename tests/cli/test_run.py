@@ -99,6 +99,32 @@ def test_a_plan_that_does_not_fit_is_refused(tiny_plate, capsys):
     assert "may have 0.1 GB" in capsys.readouterr().err
 
 
+def test_a_plan_of_wells_that_all_fail_ends_with_1(tmp_path, capsys):
+    pytest.importorskip("torch")
+    from tests.networks import write_weights
+
+    url = tmp_path / "tiny.zarr"
+    make_plate(url, {"A/01": moving_cells(0, 2), "A/02": moving_cells(1, 2)})
+    weights = ("--weights", write_weights(tmp_path / "dna.safetensors", "stain"))
+    refused = (*weights, "--set", "isl.pixel_size=refuse")
+    assert call("plan", url, *refused) == 0
+    capsys.readouterr()
+    assert call("plan", url, *refused, "--pixel-size-um", "1.3") == 1
+    printed = capsys.readouterr().out
+    assert "the plate has 1.3" in printed
+    assert "0 of 2 wells to do" in printed
+
+
+def test_a_plan_with_a_well_that_can_be_done_ends_with_0(tmp_path, capsys):
+    url = tmp_path / "tiny.zarr"
+    make_plate(url, {"A/01": moving_cells(0, 2), "A/02": moving_cells(1, 2)})
+    (url / "A" / "02" / "0" / ".zattrs").write_text("{}")
+    assert call("plan", url) == 0
+    printed = capsys.readouterr().out
+    assert "1 of 2 wells to do" in printed
+    assert "failed" in printed
+
+
 def test_why_speaks_of_every_step_of_a_well(analysed_plate, capsys):
     assert call("why", analysed_plate, "B/01", "--set", "measure.channels=[phase]", "--json") == 0
     rows = {row["step"]: row for row in json.loads(capsys.readouterr().out)}
