@@ -166,6 +166,11 @@ def _check_plane(card: ModelCard, image: FieldImage, plane: Plane) -> None:
 
 
 def _find(name: str) -> Model:
+    if "://" in name:
+        raise WeightsError(
+            f"isl.weights: {name} is a URL, and weights are local files",
+            hint="copy it first, to where workers find it too",
+        )
     path = Path(name).expanduser().absolute()
     try:
         status = path.stat()

@@ -271,6 +271,11 @@ class TrainingSettings(_Settings):
         problems += [*self._target_problems(), *self._column_problems()]
         if "none" not in (self.start_from, self.encoder_weights):
             problems.append("start_from brings its own encoder: leave encoder_weights at none")
+        problems += [
+            f"{name}: weights are local files: copy {where} first"
+            for name in ("start_from", "encoder_weights")
+            if "://" in (where := getattr(self, name))
+        ]
         if self.architecture is not None and self.inputs:
             n_outputs = {"nuclei": 1, "cells": 2}.get(self.head, len(self.target.stains) or 1)
             found = self.architecture.problems(self.head, len(self.inputs), n_outputs)

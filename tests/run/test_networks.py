@@ -534,6 +534,12 @@ def test_networks_that_would_write_the_same_are_said(fresh, two, tmp_path):
         analyse(str(fresh), here([*two, twice]))
 
 
+def test_weights_that_are_a_url_are_to_be_copied_first(fresh):
+    with pytest.raises(WeightsError, match="s3://b/w is a URL") as caught:
+        analyse(str(fresh), here(["s3://b/w"]))
+    assert "copy it first" in caught.value.hint
+
+
 def test_weights_that_are_not_there_or_damaged_are_said_before_anything_begins(
     fresh, two, tmp_path
 ):

@@ -101,6 +101,8 @@ _COLUMNS = {"train": [0, 10], "test": [20, 30]}
         ({"head": "magic"}, "head: input should be 'stain', 'nuclei' or 'cells'"),
         ({"architecture": {"depth": 3}}, "architecture: depth 3 needs 3 decoder_channels"),
         ({"start_from": "a", "encoder_weights": "b"}, "start_from brings its own encoder"),
+        ({"start_from": "s3://b/w.safetensors"}, "weights are local files: copy s3://b/w.safe"),
+        ({"encoder_weights": "s3://b/e"}, "encoder_weights: weights are local files: copy s3"),
         ({"split": {"validation": "some"}}, "'some' is no part"),
         ({"split": {"train": ["A/1"], "test": ["A/1"]}}, "A/1 is in train and in test"),
         ({"split": {"train": ["A/1/0"]}}, "'A/1/0' is not row/column"),
