@@ -42,6 +42,12 @@ class Bench:
         )
         return ratio
 
+    def note(self, name: str, row: dict[str, float]) -> None:
+        """Keep and print figures that are not of two sides."""
+        self.rows[name] = row
+        told = ", ".join(f"{key} {value:.3g}" for key, value in row.items())
+        sys.stdout.write(f"\n{name}: {told}\n")
+
     def write(self) -> None:
         _RESULTS.parent.mkdir(exist_ok=True)
         _RESULTS.write_text(json.dumps(self.rows, indent=1, sort_keys=True) + "\n")
