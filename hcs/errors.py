@@ -122,3 +122,7 @@ class TrainingError(HcsError):
     """Training that cannot start or go on: nothing to learn from, or numbers that ran away."""
 
     cause = "training"
+
+
+class RanAwayError(TrainingError):
+    """A training whose numbers ran away: a loss or gradient that is not finite."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import JsonValue
 from torch import Tensor, nn
 
-from hcs.errors import TrainingError
+from hcs.errors import RanAwayError, TrainingError
 from hcs.isl.ahead import ahead
 from hcs.isl.checkpoint import Checkpoint, Checkpoints
 from hcs.isl.crops import Batch, Example
@@ -84,6 +84,24 @@ class Trained:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Kept:
+    """The best weights of a training that did not come to its end.
+
+    Attributes
+    ----------
+    weights : mapping of str to Tensor
+    step : int
+        After which they were looked at.
+    scores : dict of str to float
+        Validation at that step.
+    """
+
+    weights: Mapping[str, Tensor]
+    step: int
+    scores: dict[str, float]
+
+
 def train(
     network: nn.Module,
     batches: Callable[[int], Iterable[Batch]],
@@ -115,9 +133,10 @@ def train(
 
     Raises
     ------
+    RanAwayError
+        If a loss or gradient is not finite; the checkpoint keeps the last good weights.
     TrainingError
-        If a loss or gradient is not finite; the checkpoint keeps the last good weights. If the
-        checkpoint is damaged or of another training, or the batches end before the steps.
+        If the checkpoint is damaged or of another training, or the batches end before the steps.
     """
     learner = Learner(network, recipe, seed)
     checkpoints = checkpoints.of(_identity(network, recipe, seed))
@@ -139,8 +158,8 @@ def train(
     return _trained(learner, history)
 
 
-def kept_weights(checkpoints: Checkpoints) -> dict[str, Tensor]:
-    """Return the good weights of a training that stopped: the best, or the last before any look.
+def kept_weights(checkpoints: Checkpoints) -> Kept | None:
+    """Return the best weights of a training that stopped; None before its first look.
 
     Parameters
     ----------
@@ -149,13 +168,17 @@ def kept_weights(checkpoints: Checkpoints) -> dict[str, Tensor]:
 
     Raises
     ------
-    MissingError
-        If there is no checkpoint.
     TrainingError
-        If it is damaged.
+        If the checkpoint is damaged.
     """
-    tensors = checkpoints.read_any().tensors
-    return part(tensors, "best") or part(tensors, "mean") or part(tensors, "network")
+    if not checkpoints.path.exists():
+        return None
+    checkpoint = checkpoints.read_any()
+    best = part(checkpoint.tensors, "best")
+    history = History.from_facts(checkpoint.facts["history"], best)
+    if history.best_step is None:
+        return None
+    return Kept(best, history.best_step, history.best_validation())
 
 
 class _Pace:
@@ -204,7 +227,7 @@ def _learn(
     if not taken.is_finite:
         checkpoints.write(_checkpoint(learner, history))
         rate = learning_rate(learner.recipe, learner.step)
-        raise TrainingError(
+        raise RanAwayError(
             f"training ran away at step {learner.step + 1}: loss {taken.loss:g}, gradient "
             f"{taken.gradient:g}, learning rate {rate:g}, on crops of "
             f"{'; '.join(sorted(set(batch.names)))}; the weights of before are kept in "
@@ -234,7 +257,7 @@ def _judge(
 def _stop_if_lost(seen: Look, step: int, checkpoints: Checkpoints) -> None:
     if seen.lost:
         kept = f"; an earlier state is kept in {checkpoints.path}"
-        raise TrainingError(
+        raise RanAwayError(
             f"training ran away by step {step}: the loss of validation image {seen.lost[0]} is "
             f"not finite{kept if checkpoints.path.exists() else ''}",
             hint="lower recipe.learning_rate, or look at that image",

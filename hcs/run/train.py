@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import hcs
-from hcs.errors import LockedError, SettingsError
+from hcs.errors import LockedError, RanAwayError, SettingsError
 from hcs.isl.card import ModelCard, Training
 from hcs.isl.crops import batches
 from hcs.isl.header import read_card
@@ -30,9 +30,11 @@ from hcs.run.prepare import Prepared, prepare
 from hcs.run.training import TrainingSettings
 
 if TYPE_CHECKING:
-    from hcs.isl.train import Progress, Trained
+    from hcs.isl.train import Kept, Progress, Trained
 
 Device = Literal["cpu", "gpu"]
+# the weights file of a training that ran away, in its folder
+LAST_GOOD = "last_good.safetensors"
 # hears of every step; when a step was validated, the pictures in the folder are new
 OnProgress = Callable[["Progress"], None]
 
@@ -95,8 +97,9 @@ def train_model(
     LockedError
         If the same output is being trained by another process.
     TrainingError, MissingError, PlateError, FramesError, WeightsError, WorkerError
-        If the plates, annotations, weights to start from or the device are not as they are needed,
-        or numbers ran away.
+        If the plates, annotations, weights to start from or the device are not as they are needed.
+    RanAwayError
+        If numbers ran away; the best weights until then are `LAST_GOOD` in the training's folder.
     """
     # a Path makes s3:/ of s3://
     if ":/" in str(output) or output.suffix != ".safetensors":
@@ -153,7 +156,7 @@ def _train(
     # these load torch
     from hcs.isl.checkpoint import Checkpoints
     from hcs.isl.device import choose
-    from hcs.isl.train import train
+    from hcs.isl.train import kept_weights, train
     from hcs.isl.weights import save_weights
 
     settings, diary = prepared.settings, Diary(folder, prepared.settings)
@@ -169,19 +172,28 @@ def _train(
             on_progress(progress)
 
     checkpoints = Checkpoints(folder, prepared.depends_on)  # type: ignore[arg-type]
-    trained = train(
-        network,
-        lambda step: batches(examples, settings.recipe, settings.seed, step),
-        lambda: validation,
-        settings.recipe,
-        checkpoints,
-        seed=settings.seed,
-        on_progress=heard,
-    )
+    try:
+        trained = train(
+            network,
+            lambda step: batches(examples, settings.recipe, settings.seed, step),
+            lambda: validation,
+            settings.recipe,
+            checkpoints,
+            seed=settings.seed,
+            on_progress=heard,
+        )
+    except RanAwayError as error:
+        if kept := kept_weights(checkpoints):
+            network.load_state_dict(kept.weights)
+            save_weights(folder / LAST_GOOD, network, _card_of_kept(prepared, kept))
+            told = f"; the best, of step {kept.step}, are a weights file: {folder / LAST_GOOD}"
+            raise RanAwayError(error.message + told, error.hint) from error
+        raise
     scores = _score(prepared, trained, diary, device)
-    card = _card(prepared, trained, scores)
+    card = _card(prepared, trained.best_step, scores)
     save_weights(output, trained.network, card)
-    checkpoints.path.unlink(missing_ok=True)
+    for passing in (checkpoints.path, folder / LAST_GOOD):
+        passing.unlink(missing_ok=True)
     curve = tuple(CurveRow(p.step, p.loss, p.validation) for p in trained.curve)
     return TrainingReport(output, card, "trained", curve, trained.seconds, prepared.warnings)
 
@@ -203,7 +215,15 @@ def _score(prepared: Prepared, trained: Trained, diary: Diary, device: Device) -
     return {(name if part == "test" else f"{part}_{name}"): s for name, s in scores.items()}
 
 
-def _card(prepared: Prepared, trained: Trained, scores: Mapping[str, float]) -> ModelCard:
+def _card_of_kept(prepared: Prepared, kept: Kept) -> ModelCard:
+    """Return the card of weights that are not those of the whole training, nor pass for them."""
+    card = _card(prepared, kept.step, {f"validation_{name}": s for name, s in kept.scores.items()})
+    other = fingerprint({**prepared.depends_on, "ran_away_after": kept.step})
+    training = card.training.model_copy(update={"fingerprint": other})
+    return card.model_copy(update={"training": training})
+
+
+def _card(prepared: Prepared, n_steps: int, scores: Mapping[str, float]) -> ModelCard:
     settings = prepared.settings
     return ModelCard(
         name=settings.name,
@@ -215,7 +235,7 @@ def _card(prepared: Prepared, trained: Trained, scores: Mapping[str, float]) -> 
         training=Training(
             fingerprint=fingerprint(prepared.depends_on),
             n_images=len(prepared.parts.train),
-            n_steps=trained.best_step,
+            n_steps=n_steps,
             seed=settings.seed,
             started_from=prepared.start.name,
             recipe=settings.recipe.model_dump(mode="json"),

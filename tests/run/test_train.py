@@ -2,24 +2,36 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from hcs.errors import LockedError, SettingsError, TrainingError, WeightsError, WorkerError
+import hcs.run.train
+from hcs.errors import (
+    LockedError,
+    RanAwayError,
+    SettingsError,
+    TrainingError,
+    WeightsError,
+    WorkerError,
+)
 from hcs.isl.card import InputPlane
 from hcs.isl.header import read_card
+from hcs.isl.weights import load_network
 from hcs.plate.lock import acquire
 from hcs.plate.path import FieldPath
 from hcs.plate.storage import Storage
 from hcs.plate.write import write_label_frames
 from hcs.run.annotate import Annotation
-from hcs.run.train import TrainingReport, train_model, training_folder
+from hcs.run.train import LAST_GOOD, TrainingReport, train_model, training_folder
 from hcs.run.training import check_training
 from tests.stained import SIDE_PX, discs, make_stained_plate, training_values
 
@@ -232,8 +244,39 @@ def test_weights_go_to_a_local_safetensors_file(plate, name):
 def test_numbers_that_run_away_stop_the_training_and_name_the_frames(plate, tmp_path):
     values = training_values(plate)
     values["recipe"] |= {"learning_rate": 1e30, "clip": None, "validate_every": 4, "warm_up": 0}
-    with pytest.raises(TrainingError, match=r"ran away at step 2: .* on crops of A/0"):
+    with pytest.raises(RanAwayError, match=r"ran away at step 2: .* on crops of A/0"):
         train_model(check_training(values), tmp_path / "w.safetensors")
+    # nobody had looked at weights yet: none of them is told to be good
+    assert not (training_folder(tmp_path / "w.safetensors") / LAST_GOOD).exists()
+
+
+def test_a_training_that_ran_away_leaves_its_best_weights_as_a_file(plate, tmp_path, monkeypatch):
+    """Steps 1 and 2 are good, step 3 is on crops of NaN."""
+    output, whole = tmp_path / "w.safetensors", hcs.run.train.batches
+
+    def spoilt(*arguments):
+        for number, batch in enumerate(whole(*arguments), start=arguments[-1]):
+            bad = np.full_like(batch.inputs, np.nan)
+            yield replace(batch, inputs=bad) if number >= 2 else batch
+
+    settings = check_training(training_values(plate))
+    with monkeypatch.context() as patched:
+        patched.setattr("hcs.run.train.batches", spoilt)
+        with pytest.raises(RanAwayError, match="the best, of step 2, are a weights file: ") as told:
+            train_model(settings, output)
+    file = training_folder(output) / LAST_GOOD
+    assert told.value.message.endswith(str(file))
+    network, card = load_network(file)
+    assert isinstance(network, torch.nn.Module)
+    assert (card.name, card.training.n_steps) == ("tiny", 2)
+    assert set(card.scores) >= {"validation_loss", "validation_pcc"}
+    # it never passes for the whole training
+    shutil.copy(file, output)
+    with pytest.raises(SettingsError, match="holds weights of another training"):
+        train_model(settings, output)
+    output.unlink()
+    assert train_model(settings, output).card.training.fingerprint != card.training.fingerprint
+    assert not file.exists()
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 0, reason="there is a GPU here")
