@@ -23,12 +23,13 @@ from flows.progress import API_ERRORS, Artifacts
 from flows.trainee import Trainee, current_trainee
 from flows.watcher import watching
 from hcs.errors import HcsError
-from hcs.run.train import OnProgress, TrainingReport, train_model
+from hcs.run.prepare import Prepared
+from hcs.run.train import OnProgress, TrainingReport, look_first, train_prepared
 from hcs.run.training import TrainingSettings
 
 
 def run_training(
-    settings: TrainingSettings,
+    prepared: Prepared,
     output: Path,
     device: Literal["cpu", "gpu"] = "cpu",
     on_progress: OnProgress | None = None,
@@ -37,27 +38,28 @@ def run_training(
 
     Parameters
     ----------
-    settings : TrainingSettings
+    prepared : Prepared
+        Of `hcs.run.train.look_first`: what is wrong is said before Prefect is asked for anything.
     output : Path
     device : {"cpu", "gpu"}
     on_progress : callable or None
-        As in `hcs.run.train.train_model`.
+        As in `hcs.run.train.train_prepared`.
 
     Raises
     ------
     HcsError
-        As `hcs.run.train.train_model` does.
+        As `hcs.run.train.train_prepared` does.
     """
-    trainee = Trainee(on_progress=on_progress)
+    trainee = Trainee(on_progress=on_progress, prepared=prepared)
     try:
         with watching(trainee):
-            train_network(settings, str(output), device, return_state=True)
+            train_network(prepared.settings, str(output), device, return_state=True)
     except API_ERRORS as error:
         Artifacts("").warn(error)
     if trainee.error:
         raise trainee.error
     # the API was gone before the flow could begin, or ended it on the way
-    return trainee.trained or train_model(settings, output, device=device, on_progress=on_progress)
+    return trainee.trained or train_prepared(prepared, output, device, on_progress)
 
 
 def _run_name() -> str:
@@ -88,7 +90,8 @@ def train_network(
             trainee.on_progress(progress)
 
     try:
-        report = train_model(settings, Path(output), device=device, on_progress=on_progress)
+        prepared = trainee.prepared or look_first(settings, Path(output), device)
+        report = train_prepared(prepared, Path(output), device, on_progress)
     except HcsError as error:
         trainee.error = error
         return Failed(message=str(error))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flows.watcher import Watcher, current_watcher
+from hcs.run.prepare import Prepared
 from hcs.run.train import OnProgress, TrainingReport
 
 
@@ -15,6 +16,7 @@ from hcs.run.train import OnProgress, TrainingReport
 class Trainee(Watcher):
     """What a training tells the one who started it here."""
 
+    prepared: Prepared | None = None
     on_progress: OnProgress | None = None
     trained: TrainingReport | None = None
 

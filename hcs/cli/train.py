@@ -17,8 +17,8 @@ from hcs.errors import SettingsError
 
 if TYPE_CHECKING:
     from hcs.isl.train import Progress
+    from hcs.run.prepare import Prepared
     from hcs.run.train import TrainingReport
-    from hcs.run.training import TrainingSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -49,6 +49,7 @@ def train_command(
     json: JsonOption = False,
 ) -> None:
     """Train a network, or go on where the same training was stopped."""
+    from hcs.run.train import look_first
     from hcs.run.training import example_settings, load_training
     from hcs.settings import explain as explained
 
@@ -62,9 +63,10 @@ def train_command(
         return
     if output is None:
         raise SettingsError("no file to write", hint="name one: --output NAME.safetensors")
+    prepared = look_first(settings, output, device)
     run = _under_prefect if monitor == "prefect" else _unwatched
     with _bar() as on_progress:
-        report = run(settings, output, device, on_progress)
+        report = run(prepared, output, device, on_progress)
     if json:
         print_json(_to_json(report))
     else:
@@ -72,18 +74,18 @@ def train_command(
 
 
 def _unwatched(
-    settings: TrainingSettings,
+    prepared: Prepared,
     output: Path,
     device: Literal["cpu", "gpu"],
     on_progress: Callable[[Progress], None],
 ) -> TrainingReport:
-    from hcs.run.train import train_model
+    from hcs.run.train import train_prepared
 
-    return train_model(settings, output, device=device, on_progress=on_progress)
+    return train_prepared(prepared, output, device, on_progress)
 
 
 def _under_prefect(
-    settings: TrainingSettings,
+    prepared: Prepared,
     output: Path,
     device: Literal["cpu", "gpu"],
     on_progress: Callable[[Progress], None],
@@ -91,7 +93,7 @@ def _under_prefect(
     quieten_prefect()
     from flows.train import run_training
 
-    return run_training(settings, output, device, on_progress)
+    return run_training(prepared, output, device, on_progress)
 
 
 @contextmanager

@@ -92,21 +92,57 @@ def train_model(
 
     Raises
     ------
+    SettingsError, TrainingError, MissingError, PlateError, FramesError, WeightsError, WorkerError
+        As `look_first` and `train_prepared` do.
+    """
+    return train_prepared(look_first(settings, output, device), output, device, on_progress)
+
+
+def look_first(settings: TrainingSettings, output: Path, device: Device = "cpu") -> Prepared:
+    """Look at all that can be wrong before anything is begun; parameters as of `train_model`.
+
+    Raises
+    ------
     SettingsError
         If the output is no such name, or holds weights of another training.
-    LockedError
-        If the same output is being trained by another process.
     TrainingError, MissingError, PlateError, FramesError, WeightsError, WorkerError
         If the plates, annotations, weights to start from or the device are not as they are needed.
-    RanAwayError
-        If numbers ran away; the best weights until then are `LAST_GOOD` in the training's folder.
     """
     # a Path makes s3:/ of s3://
     if ":/" in str(output) or output.suffix != ".safetensors":
         raise SettingsError(
             f"cannot write weights to {output}", hint="name a local file that ends in .safetensors"
         )
-    prepared, folder = prepare(settings), training_folder(output)
+    prepared = prepare(settings)
+    if output.exists():
+        _card_there(output, prepared)
+    elif device == "gpu":
+        from hcs.isl.device import choose
+
+        choose(device)
+    return prepared
+
+
+def train_prepared(
+    prepared: Prepared,
+    output: Path,
+    device: Device = "cpu",
+    on_progress: OnProgress | None = None,
+) -> TrainingReport:
+    """Train what `look_first` returned; parameters as of `train_model`.
+
+    Raises
+    ------
+    SettingsError
+        If the output holds weights of another training.
+    LockedError
+        If the same output is being trained by another process.
+    RanAwayError
+        If numbers ran away; the best weights until then are `LAST_GOOD` in the training's folder.
+    TrainingError, FramesError, WeightsError, WorkerError
+        If frames, checkpoint, weights to start from or device are not as they are needed.
+    """
+    folder = training_folder(output)
     with _locked(folder, output):
         if output.exists():
             return _kept(output, folder, prepared)
@@ -135,13 +171,19 @@ def _locked(folder: Path, output: Path) -> Iterator[None]:
         yield
 
 
-def _kept(output: Path, folder: Path, prepared: Prepared) -> TrainingReport:
+def _card_there(output: Path, prepared: Prepared) -> ModelCard:
+    """Return the card of weights that stand there; refuse those of another training."""
     card = read_card(output)
     if card.training.fingerprint != fingerprint(prepared.depends_on):
         raise SettingsError(
             f"{output} holds weights of another training: {card.name}, of other settings or images",
             hint="give this training another --output, or delete that file",
         )
+    return card
+
+
+def _kept(output: Path, folder: Path, prepared: Prepared) -> TrainingReport:
+    card = _card_there(output, prepared)
     curve = tuple(read_curve(Storage.open(folder)))
     return TrainingReport(output, card, "kept", curve, warnings=prepared.warnings)
 

@@ -102,6 +102,24 @@ def test_wrong_usage_ends_with_64_and_one_line(training, capsys, arguments, word
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("output", "more", "words"),
+    [
+        ("w.safetensors", ("--set", "inputs=[{channel: dic}]"), "it has no channel 'dic'"),
+        ("w.safetensors", ("--set", "start_from=gone.safetensors"), "gone.safetensors"),
+        ("w.pt", (), "cannot write weights to"),
+        ("there.safetensors", (), "there.safetensors"),
+    ],
+)
+def test_what_cannot_begin_is_said_before_prefect_starts(
+    training, tmp_path, capsys, monkeypatch, output, more, words
+):
+    monkeypatch.setattr("hcs.cli.train.quieten_prefect", lambda: pytest.fail("it started"))
+    (tmp_path / "there.safetensors").write_bytes(b"no weights")
+    assert call("train", training, "-o", tmp_path / output, *more) in (1, 64)
+    assert words in capsys.readouterr().err
+
+
 def test_plates_that_lack_a_channel_end_with_1(training, tmp_path, capsys):
     output = tmp_path / "w.safetensors"
     lacking = ("--set", "inputs=[{channel: dic}]")

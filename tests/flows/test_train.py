@@ -14,9 +14,9 @@ import torch
 import flows.train
 from flows.curves import Curves
 from flows.train import run_training, train_network
-from hcs.errors import TrainingError
+from hcs.errors import RanAwayError
 from hcs.isl.train import Progress
-from hcs.run.train import train_model, training_folder
+from hcs.run.train import look_first, train_model, training_folder
 from hcs.run.training import check_training
 from tests.stained import make_stained_plate, training_values
 
@@ -54,12 +54,16 @@ def artifacts(prefect_api):
     return read
 
 
+def train_watched(settings, output, on_progress=None):
+    return run_training(look_first(settings, output), output, on_progress=on_progress)
+
+
 @pytest.mark.integration
 def test_a_training_under_prefect_is_the_one_without_it_and_can_be_watched(
     artifacts, settings, tmp_path
 ):
     heard = []
-    watched = run_training(settings, tmp_path / "a.safetensors", on_progress=heard.append)
+    watched = train_watched(settings, tmp_path / "a.safetensors", heard.append)
     plain = train_model(settings, tmp_path / "b.safetensors")
     assert watched.path.read_bytes() == plain.path.read_bytes()
     assert [progress.step for progress in heard] == [1, 2]
@@ -77,11 +81,10 @@ def test_a_training_under_prefect_is_the_one_without_it_and_can_be_watched(
 
 @pytest.mark.integration
 def test_what_stops_a_training_is_raised_and_shown(artifacts, settings, tmp_path):
-    lacking = settings.model_copy(
-        update={"target": settings.target.model_copy(update={"stains": ("dapi",)})}
-    )
-    with pytest.raises(TrainingError, match="it has no channel 'dapi'"):
-        run_training(lacking, tmp_path / "w.safetensors")
+    rates = {"learning_rate": 1e30, "clip": None, "warm_up": 0}
+    wild = settings.model_copy(update={"recipe": settings.recipe.model_copy(update=rates)})
+    with pytest.raises(RanAwayError, match="ran away at step 2"):
+        train_watched(wild, tmp_path / "w.safetensors")
     assert artifacts()[1]["state"]["name"] == "Failed"
 
 
@@ -93,11 +96,11 @@ def test_an_api_that_is_gone_costs_no_training(
         raise ConnectionError("all connection attempts failed")
 
     monkeypatch.setattr("flows.curves.create_progress_artifact", gone)
-    assert run_training(settings, tmp_path / "a.safetensors").state == "trained"
+    assert train_watched(settings, tmp_path / "a.safetensors").state == "trained"
     warnings = [r for r in caplog.records if "Prefect's API does not answer" in r.message]
     assert len(warnings) == 1
     monkeypatch.setattr(flows.train, "train_network", gone)
-    assert run_training(settings, tmp_path / "b.safetensors").state == "trained"
+    assert train_watched(settings, tmp_path / "b.safetensors").state == "trained"
 
 
 def test_the_bar_and_the_pictures_move_neither_always_nor_never(tmp_path, monkeypatch):
