@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 MYPY_CACHE ?= .mypy_cache
 NO_PLUGINS := -p no:xdist -p no:napari -p no:napari-plugin-engine -p no:npe2
 
-.PHONY: help install demo test lint bench science-ssl science-isl clean
+.PHONY: help install demo test lint bench science-ssl science-isl test-faults clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -52,6 +52,9 @@ science-ssl: $(READY)  ## pixel F1 of every real set under HCS_DATA, by the docu
 
 science-isl: $(READY)  ## does ISL reproduce? within 2 hours on 2 cores, resumable; tables in build/
 	$(BIN)/python -m tests.benchmarks.science
+
+test-faults: $(READY)  ## a hundred kills, corruptions, deaths of each kind: hours; HCS_FAULTS=n others
+	HCS_FAULTS=$${HCS_FAULTS:-100} $(BIN)/pytest tests/faults -q
 
 clean:  ## remove what the other targets made
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis
