@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -86,7 +88,8 @@ def job_options(section: str) -> dict[str, Any]:
             hint="begin with deploy/slurm/jobqueue.yaml in the folder of DASK_CONFIG",
         )
     options = {
-        key.replace("-", "_"): value
+        # paths may name variables, as in $HCS_FOLDER/logs
+        key.replace("-", "_"): os.path.expandvars(value) if isinstance(value, str) else value
         for key, value in asked.items()
         if value is not None and key not in _NOT_OF_A_JOB
     }
@@ -167,7 +170,7 @@ class SlurmScaling(Scaling):
             return
         self._stillborn += 1
         _log.warning("a job of Slurm ended before it was a worker, %d in a row", self._stillborn)
-        if self._stillborn >= _STILLBORN and not self.observed:
+        if self._stillborn >= _STILLBORN and not (self.observed or self.failure):
             self.failure = WorkerError(
                 f"{self._stillborn} jobs of Slurm ended before they were workers",
                 hint="their logs say why: set jobqueue.slurm.log-directory; most often another "
@@ -235,6 +238,13 @@ def _scheduler_options() -> dict[str, Any]:
 def _check_closed(scheduler: Mapping[str, Any]) -> None:
     """Refuse a scheduler that anybody on the network could send work to."""
     closed = str(scheduler.get("protocol")).startswith("tls")
+    certificate = dask.config.get("distributed.comm.tls.scheduler.cert")
+    if closed and not (certificate and Path(certificate).is_file()):
+        raise WorkerError(
+            "no certificate for the scheduler of Slurm's workers: "
+            f"{certificate or 'none is named'}",
+            hint="deploy/README.md says how to make one; deploy/dask/tls.yaml names it",
+        )
     if not closed and scheduler.get("host") not in ("127.0.0.1", "localhost"):
         raise WorkerError(
             "the scheduler of Slurm's workers would be open to the network, without a certificate",

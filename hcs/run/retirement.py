@@ -60,6 +60,12 @@ def register(client: Any) -> None:  # noqa: ANN401 - distributed has no types
     client.register_plugin(Retirement(), name=_NAME)
 
 
+def kill_worker(dask_worker: Any) -> None:  # noqa: ANN401 - distributed has no types
+    """Kill the worker of a nanny, which Dask gives by this name; its start is charged."""
+    if dask_worker.pid:
+        os.kill(dask_worker.pid, signal.SIGKILL)
+
+
 def _leave_signals_to_nanny(worker: Any) -> None:  # noqa: ANN401 - distributed has no types
     """Let a worker outlive the SIGTERM that Slurm sends to a whole job, until its nanny ends it.
 

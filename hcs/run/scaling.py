@@ -230,10 +230,11 @@ def scaled(cluster: Any, scalings: Sequence[Scaling]) -> Iterator[DaskWorkers]: 
                 look({})
                 with suppress(TimeoutError):
                     client.wait_for_workers(1, timeout=_LOOK_S)
+            coming = [Coming(one.kind.bounds[1], one.kind.resources) for one in scalings]
+            workers = DaskWorkers(client, coming, look)
             for scaling in scalings:
                 scaling.begin()
-            coming = [Coming(one.kind.bounds[1], one.kind.resources) for one in scalings]
-            yield DaskWorkers(client, coming, look)
+            yield workers
     finally:
         for scaling in scalings:
             cluster.sync(scaling.end)

@@ -11,19 +11,21 @@ from typing import Any
 
 from hcs.run.attempts import Attempts
 from hcs.run.calls import Call, Future, start_call
-from hcs.run.retirement import register
+from hcs.run.retirement import kill_worker, register
 
 # The scheduler may start work again as often as it likes: `Attempts` counts, and innocents that
 # stood beside a well that kills its worker are not blamed (dask's default gives up after 3).
 _ALLOWED_FAILURES = 1000
-# until a worker that is stopped is there again, seconds
-_WORKERS_WITHIN_S = 60
+# Dask closes the nanny of a worker that is not back in time (its default is 15 s, less than a start
+# takes on a busy machine), and nobody starts another
+_BACK_WITHIN = "10 minutes"
 
 
 def dask_settings() -> dict[str, object]:
     """Return what Dask must be told where this process starts a scheduler and its workers."""
     return {
         "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
+        "distributed.deploy.lost-worker-timeout": _BACK_WITHIN,
         "distributed.nanny.pre-spawn-environ": one_thread_each(),
         "distributed.admin.large-graph-warning-threshold": "10MB",
     }
@@ -139,12 +141,15 @@ class DaskWorkers:
         return future
 
     def stop(self, future: Any) -> None:  # noqa: ANN401 - distributed has no types
-        """Cancel the call and restart the worker process that is busy with it."""
+        """Cancel the call and kill the worker that is busy with it; its nanny starts another.
+
+        Not by Dask's ``restart_workers``, which asks it to end first: that is no retirement.
+        """
         processing = self._client.processing()
         busy = [worker for worker, keys in processing.items() if future.key in keys]
         future.cancel(force=True)
         if busy:
-            self._client.restart_workers(busy, timeout=_WORKERS_WITHIN_S, raise_for_error=False)
+            self._client.run(kill_worker, workers=busy, nanny=True, on_error="ignore")
 
     def forget(self, future: Any) -> None:  # noqa: ANN401 - distributed has no types
         """Let go of the result: a worker that keeps the only one cannot be retired."""

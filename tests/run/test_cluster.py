@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from hcs.errors import FramesError, WorkerError
+from hcs.errors import FramesError, SettingsError, WorkerError
 from hcs.plate.storage import Storage
 from hcs.run.attempts import Attempts
 from hcs.run.calls import Call, CallTimeoutError, Cluster
 from hcs.run.cluster import open_cluster
-from hcs.settings import RunSettings
+from hcs.settings import RunSettings, check_settings
 
 ERRORS = {"io": OSError("flaky disk"), "input": FramesError("1 frame"), "bug": KeyError("label")}
 
@@ -190,6 +190,8 @@ def test_stuck_work_is_stopped_with_its_worker_and_tried_again(processes, attemp
 def test_local_processes_listen_on_this_machine_only(processes):
     import psutil
 
+    # one that an earlier test killed is back
+    processes._workers._client.wait_for_workers(2)
     family = [psutil.Process(), *psutil.Process().children(recursive=True)]
     listening = {c.laddr.ip for p in family for c in p.net_connections() if c.status == "LISTEN"}
     assert listening == {"127.0.0.1"}
@@ -225,3 +227,65 @@ def test_a_scheduler_without_workers_is_said(monkeypatch):
         open_cluster(RunSettings(dask=empty.scheduler_address)),
     ):
         pass
+
+
+# coming and going
+
+
+@pytest.mark.integration
+def test_workers_come_with_the_work_and_go_when_they_have_nothing_to_do(monkeypatch, attempts):
+    monkeypatch.setattr("hcs.run.cluster._LOOK_S", 0.2)
+    monkeypatch.setattr("hcs.run.cluster._IDLE_LOOKS", 1)
+    settings = RunSettings(dask="local", adaptive=(0, 2), memory_per_worker="1GB")
+    with open_cluster(settings) as cluster:
+        # of those that may come
+        assert cluster.n_workers == 2
+        client = cluster._workers._client
+        for round_ in ("first", "second"):
+            calls = [Call(f"{round_}-{i}", abs, (-i,)) for i in range(4)]
+            with ThreadPoolExecutor(4) as threads:
+                assert list(threads.map(lambda one: cluster.run(one, attempts), calls)) == [
+                    0,
+                    1,
+                    2,
+                    3,
+                ]
+            assert [attempts.count(one.name) for one in calls] == [1] * 4
+            while client.scheduler_info(n_workers=-1)["workers"]:
+                time.sleep(0.1)
+
+
+@pytest.mark.integration
+def test_workers_that_others_start_at_an_address_are_waited_for(attempts):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty:
+        settings = RunSettings(dask=empty.scheduler_address, adaptive=(0, 3), device="gpu")
+        with open_cluster(settings) as cluster, ThreadPoolExecutor(1) as thread:
+            assert cluster.n_workers == 3
+            assert cluster.offers({"GPU": 1})
+            found = thread.submit(cluster.run, Call("well", abs, (-3,)), attempts)
+            empty.scale(1)
+            assert found.result() == 3
+
+
+def test_a_start_whose_worker_was_retired_does_not_count(attempts):
+    for _ in range(5):
+        attempts.retire("well", attempts.start("well"))
+    assert attempts.count("well") == 0
+    assert attempts.most("well") == 5
+    attempts.start("well")
+    assert attempts.count("well") == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"dask": "slrum"}, "'slrum' is none of local, none, slurm, kubernetes, nor an address"),
+        ({"adaptive": (4, 2)}, "the fewest workers, 4, are more than 2"),
+        ({"adaptive": (0, 0)}, "input should be greater than 0"),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(values, words):
+    with pytest.raises(SettingsError, match=words):
+        check_settings({"run": values})
