@@ -94,16 +94,17 @@ def run_command(
         Literal["prefect", "none"], typer.Option(help="who watches the run")
     ] = "prefect",
     output: Annotated[
-        str | None, typer.Option(help="not there yet: results go into the plate itself")
+        str | None,
+        typer.Option(
+            metavar="PLATE", help="put results into a plate of their own beside the input"
+        ),
     ] = None,
+    with_pixels: Annotated[
+        bool, typer.Option("--with-pixels", help="copy the input's pixels into --output")
+    ] = False,
     json: JsonOption = False,
 ) -> int:
     """Analyse a plate: do what is missing or whose settings changed."""
-    if output:
-        raise SettingsError(
-            f"--output {output}: results cannot go into another plate yet",
-            hint="they go into the plate itself: get write permission, or copy it",
-        )
     wanted = _load(
         settings,
         set_,
@@ -119,6 +120,7 @@ def run_command(
         dask=dask,
         timeout=timeout,
     )
+    plate = _with_output(plate, output, "copied" if with_pixels else "linked")
     run = _under_prefect if monitor == "prefect" else _unwatched
     with _bar() as on_outcome:
         report = run(plate, wanted, on_outcome)
@@ -234,6 +236,20 @@ def _load(path: Path | None, overrides: Sequence[str] | None, **flags: object) -
     if "isl.weights" in given and "isl" not in wanted.methods:
         return load_settings(path, [*changes, f"methods=[{', '.join((*wanted.methods, 'isl'))}]"])
     return wanted
+
+
+def _with_output(plate: str, output: str | None, pixels: Literal["linked", "copied"]) -> str:
+    """Return the plate that results go into; make it, where it is not the input itself."""
+    if output is None:
+        if pixels == "copied":
+            raise SettingsError(
+                "--with-pixels says what --output holds", hint="give --output PLATE"
+            )
+        return plate
+    from hcs.plate.open import open_plate
+    from hcs.plate.output import make_output
+
+    return make_output(open_plate(plate), output, pixels).storage.url
 
 
 def _plan(plate: str, settings: Settings) -> Plan:

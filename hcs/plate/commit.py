@@ -121,11 +121,11 @@ def input_fingerprint(plate: Plate, well: WellPath) -> str:
     fields: dict[str, JSON] = {}
     for field in plate.well(well).fields:
         array = f"{field}/{plate.field_image(field).levels[0].path}"
-        sizes = plate.storage.sizes(array)
+        sizes = plate.images.sizes(array)
         metadata = [name for name in _METADATA if f"{array}/{name}" in sizes]
         if not metadata:
             raise MissingError(f"field {field} has no array at {array}")
-        pixels = json.loads(plate.storage.read(f"{array}/{metadata[0]}"))
+        pixels = json.loads(plate.images.read(f"{array}/{metadata[0]}"))
         chunks: dict[str, JSON] = {
             key.removeprefix(f"{array}/"): size
             for key, size in sizes.items()
@@ -279,6 +279,19 @@ def _problem(key: str, expected: str, seen: str | None) -> str:
     if size != written:
         return f"{key} has {size} bytes, {written} were written"
     return f"{key} is damaged: its {size} bytes are not those that were written"
+
+
+def check_writable(plate: Plate) -> None:
+    """Raise before anything is computed where results cannot be written.
+
+    Raises
+    ------
+    WriteError
+        The plate is read-only, or its disk is full.
+    """
+    key = f".writable{PARTIAL}"
+    plate.storage.write_unflushed({key: b""})
+    plate.storage.delete(key)
 
 
 def sweep(plate: Plate, folders: Sequence[str] = RESULTS) -> list[str]:

@@ -63,7 +63,7 @@ def check_pixels(plate: Plate, field: FieldPath) -> PixelCheck:
 
 def _check_level(plate: Plate, image: FieldImage, number: int) -> PixelCheck:
     pixels = Pixels(plate, str(image.path), image, number)
-    there = plate.storage.sizes(pixels.array.path)
+    there = plate.images.sizes(pixels.array.path)
     chunks = list(_chunks(pixels))
     absent = [chunk for chunk in chunks if chunk.key not in there]
     with ThreadPoolExecutor(_THREADS) as threads:

@@ -10,7 +10,7 @@ import zarr
 
 from hcs.errors import MissingError, PlateError
 from hcs.plate.array import open_array, stored_array
-from hcs.plate.group import ome_part, read_attributes
+from hcs.plate.group import OWN, ome_part, read_attributes
 from hcs.plate.metadata import FieldImage, PlateLayout, Well
 from hcs.plate.multiscale import level_paths, parse_image
 from hcs.plate.ngff import parse_plate, parse_well, read_root
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from hcs.plate.view import Field
 
 logger = logging.getLogger(__name__)
+
+# in the root's attributes of a plate that holds results only: the URL of the input
+IMAGES_OF = "images_of"
 
 
 def open_plate(
@@ -46,7 +49,11 @@ def open_plate(
     storage = Storage.open(url)
     version, attributes, root_warnings = read_root(storage)
     layout, warnings = parse_plate(storage.name, version, attributes)
-    return Plate(storage, layout, (*root_warnings, *warnings), (pixel_size_um, interval_s))
+    plate = Plate(storage, layout, (*root_warnings, *warnings), (pixel_size_um, interval_s))
+    own = attributes.get(OWN)
+    if isinstance(own, dict) and IMAGES_OF in own:
+        plate.images = Storage.open(str(own[IMAGES_OF]))
+    return plate
 
 
 class Plate:
@@ -60,6 +67,12 @@ class Plate:
         Found while opening.
     calibration : tuple of float or None
         Pixel size in micrometers and interval in seconds that take the place of the plate's own.
+
+    Attributes
+    ----------
+    images : Storage
+        Where wells, field images and their pixels lie: the storage itself, or that of the input of
+        a plate that holds results only (`hcs.plate.output`).
     """
 
     def __init__(
@@ -70,6 +83,7 @@ class Plate:
         calibration: tuple[float | None, float | None] = (None, None),
     ) -> None:
         self.storage = storage
+        self.images = storage
         self.layout = layout
         self._warnings = list(warnings)
         self._calibration = calibration
@@ -185,7 +199,20 @@ class Plate:
     def array(self, key: str) -> zarr.Array[Any]:
         """Return the array at a path in the plate, to read from."""
         self._check_inside(key)
-        return open_array(self.storage.zarr_store(read_only=True), self.layout.version, key)
+        store = self.storage_of(key).zarr_store(read_only=True)
+        return open_array(store, self.layout.version, key)
+
+    def storage_of(self, key: str) -> Storage:
+        """Return where a path in the plate is read: labels and tables here, all else at the images.
+
+        Examples
+        --------
+        >>> plate = Plate(Storage.open("/out.zarr"), PlateLayout("out", "0.4", (), (), ()))
+        >>> plate.images = Storage.open("/in.zarr")
+        >>> plate.storage_of("B/03/0/0").url, plate.storage_of("B/03/0/labels/ssl_cells").url
+        ('/in.zarr', '/out.zarr')
+        """
+        return self.storage if is_result(key) else self.images
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table of the plate.
@@ -236,16 +263,17 @@ class Plate:
 
     def _attributes(self, key: str, subject: str) -> dict[str, Any]:
         self._check_inside(key)
-        attributes = read_attributes(self.storage, self.layout.version, key)
+        storage = self.storage_of(key)
+        attributes = read_attributes(storage, self.layout.version, key)
         if attributes is None:
             raise MissingError(
-                f"{subject} is listed, but there is nothing at {self.storage.url}/{key}",
+                f"{subject} is listed, but there is nothing at {storage.url}/{key}",
                 hint="copy the plate anew, or import it again",
             )
         return attributes
 
     def _check_inside(self, key: str) -> None:
-        if not self.storage.contains(check_key(key)):
+        if not self.storage_of(key).contains(check_key(key)):
             raise PlateError(
                 f"{key} is a link that leaves the plate {self.layout.name}",
                 hint="copy what it points to into the plate",
@@ -256,6 +284,18 @@ class Plate:
             if warning not in self._warnings:
                 logger.debug("%s", warning)
                 self._warnings.append(warning)
+
+
+def is_result(key: str) -> bool:
+    """Tell whether a path in a plate is that of a label image or table, or of their listing.
+
+    Examples
+    --------
+    >>> [is_result(key) for key in ("tables/wells", "B/03/0/labels", "B/03/0/0", "B/03/labels")]
+    [True, True, False, False]
+    """
+    parts = key.split("/")
+    return parts[0] == "tables" or parts[3:4] in (["labels"], ["tables"])
 
 
 def label_key(path: FieldPath, name: str) -> str:

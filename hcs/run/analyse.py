@@ -16,7 +16,7 @@ from threading import Event
 from typing import Any, Protocol
 
 from hcs.errors import HcsError, LockedError, StoppedError, WorkerError, WriteError
-from hcs.plate.commit import sweep
+from hcs.plate.commit import check_writable, sweep
 from hcs.plate.lock import acquire
 from hcs.plate.open import Plate, open_plate
 from hcs.plate.path import WellPath
@@ -103,6 +103,7 @@ def analyse(
         history.begin(plan)
         outcomes = {well.well: _unvisited(well) for well in plan.wells}
         if any(well.todo for well in plan.wells):
+            check_writable(plate)
             with open_cluster(plan.run) as cluster:
                 plan = _placed(plan, cluster)
                 attempts = Attempts(plate.companion, lock.token, settings.run.attempts)

@@ -229,24 +229,50 @@ def _is_empty(plate: Plate, field: FieldPath, name: str) -> bool:
     return _own(plate, label_key(field, name)).get("chunks") == "none"
 
 
+def _is_whole(plate: Plate, field: FieldPath, name: str | None) -> bool:
+    """Tell whether a label image, or the image itself, has all levels: a kill leaves less."""
+    plate.forget(field)
+    try:
+        _ = plate.label_image(field, name) if name else plate.field_image(field)
+    except HcsError:
+        return False
+    return True
+
+
 def _prune_labels(plate: Plate, pruning: Pruning) -> None:
-    """Empty the label images, or remove them where no well keeps one that is not empty."""
-    going = [r for r in pruning.removals if r.kind == "labels" and r.field]
-    for name in dict.fromkeys(removal.name for removal in going):
-        fields = [field for well in plate.layout.wells for field in _fields(plate, well)]
-        there = [f for f in fields if name in groups_in(plate, listing_path(f, "labels"))]
-        own = {removal.field for removal in going if removal.name == name}
+    """Empty the label images, or remove them where no well keeps one that is not empty.
+
+    What they are called is asked of all wells: one that was half emptied does not tell any more.
+    """
+    fields = [field for well in plate.layout.wells for field in _fields(plate, well)]
+    names = {field: groups_in(plate, listing_path(field, "labels")) for field in fields}
+    made = {
+        name
+        for field, there in names.items()
+        for name in there
+        if _own(plate, label_key(field, name)).get("step") in pruning.steps
+    }
+    for name in sorted(made):
+        there = [field for field in fields if name in names[field]]
         empty = [field for field in there if _is_empty(plate, field, name)]
-        if set(there) - own - set(empty):
-            for field in (f for f in fields if f in own or f.well in pruning.wells):
-                if field not in empty:
+        going = [f for f in there if f not in empty and _is_going(plate, f, name, pruning)]
+        if set(there).difference(empty, going):
+            for field in (f for f in fields if f.well in pruning.wells):
+                if field in going or not _is_whole(plate, field, name):
                     write_empty_label_image(plate, field, name, STATE)
             continue
         # what tells that the step made them goes last
-        for field in (*empty, *(f for f in there if f in own)):
+        for field in (*empty, *going):
             relist(plate, field, "labels", without=[name])
             remove_group(plate, field, "labels", name)
             relist(plate, field, "labels")
+
+
+def _is_going(plate: Plate, field: FieldPath, name: str, pruning: Pruning) -> bool:
+    """Tell whether a label image is one that the steps made, or what a kill left of one."""
+    step = _own(plate, label_key(field, name)).get("step")
+    ours = step in pruning.steps or (step is None and not _is_whole(plate, field, name))
+    return field.well in pruning.wells and ours
 
 
 def _prune_stain(plate: Plate, pruning: Pruning, step: str) -> None:
@@ -261,7 +287,8 @@ def _prune_stain(plate: Plate, pruning: Pruning, step: str) -> None:
         return
     channels: Sequence[Channel] = sister.field_image(kept[0]).channels
     for field in fields:
-        if field.well in pruning.wells and not product_state(sister, field):
+        emptied = product_state(sister, field) and _is_whole(sister, field, None)
+        if field.well in pruning.wells and not emptied:
             write_empty_product(plate, sister, field, channels, STATE)
 
 

@@ -59,7 +59,7 @@ def test_what_is_no_plate_ends_with_1_and_one_line(tmp_path, capsys):
         (("--set", "ssl.flow=dis"), "ssl.flow is no setting"),
         (("--method", "stardist"), "'stardist' is not known"),
         (("--frames", "3"), "No such option: --frames"),
-        (("--output", "other.zarr"), "results cannot go into another plate yet"),
+        (("--with-pixels",), "--with-pixels says what --output holds"),
     ],
 )
 def test_wrong_usage_ends_with_64(analysed_plate, capsys, arguments, words):

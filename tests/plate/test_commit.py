@@ -45,6 +45,10 @@ class BarePlate:
     storage: Storage
     companion: Storage
 
+    @property
+    def images(self) -> Storage:
+        return self.storage
+
     def well(self, path: WellPath) -> Well:
         return Well(path, (FIELD,), (None,))
 

@@ -216,8 +216,9 @@ def die_at(number, dying, url, steps, wells) -> bool:
 
     def count(change, name):
         def counted(self, *arguments, **options):
-            left[0] -= "lock/" not in str(arguments)
-            if left[0] == 0:
+            ours = "lock/" not in str(arguments)
+            left[0] -= ours
+            if ours and left[0] == 0:
                 if name == "delete" and (folder := Path(self.url, arguments[0])).is_dir():
                     first = sorted(path for path in folder.rglob("*") if path.is_file())[:1]
                     for path in first:
