@@ -14,6 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -134,6 +135,8 @@ class Cluster:
                 raise result.error
             if error is None:
                 return result
+            if isinstance(error, CancelledError):
+                raise scheduler_lost(call.name) from error
             if not is_passing(error) or max(tries, attempts.count(call.name)) >= attempts.limit:
                 raise error
             _log.warning("%s is tried again: %s", call.name, error)
@@ -172,6 +175,14 @@ class _Refused:
 
 class CallTimeoutError(WorkerError):
     """A call took longer than the settings allow; its worker was stopped."""
+
+
+def scheduler_lost(what: str) -> WorkerError:
+    """Return the error of a run whose scheduler ended, or let go of its work."""
+    return WorkerError(
+        f"the Dask scheduler was lost, with {what}",
+        hint="start it, and run again: what is finished is kept",
+    )
 
 
 def is_passing(error: BaseException) -> bool:

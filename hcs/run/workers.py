@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hcs.run.attempts import Attempts
-from hcs.run.calls import Call, Future, start_call
+from hcs.run.calls import Call, Future, scheduler_lost, start_call
 from hcs.run.retirement import kill_worker, register
 
 # The scheduler may start work again as often as it likes: `Attempts` counts, and innocents that
@@ -176,7 +176,10 @@ class DaskWorkers:
         return [kind.resources for kind in self._coming if kind.most]
 
     def _described(self) -> list[dict[str, Any]]:
-        return list(self._client.scheduler_info(n_workers=-1)["workers"].values())
+        workers = self._client.scheduler_info(n_workers=-1).get("workers")
+        if workers is None:
+            raise scheduler_lost("all that waits for workers")
+        return list(workers.values())
 
 
 def _has(offered: Mapping[str, float], asked: Mapping[str, float]) -> bool:

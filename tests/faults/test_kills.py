@@ -83,7 +83,7 @@ class Kept:
     def check(self) -> None:
         """Find each of them as it was."""
         changed = [path for path, before in self._seen.items() if self._identity(path) != before]
-        assert not changed
+        assert not changed, (changed, [self._seen[path] for path in changed])
 
     def _identity(self, path: Path) -> tuple[int, int]:
         found = path.stat()
@@ -175,7 +175,7 @@ def test_a_killed_scheduler_ends_the_run_in_words_and_the_next_one_goes_on(copie
                 scheduler.kill()
                 assert run.wait(WITHIN_S) in (1, 2), log_of(url)
             assert "scheduler" in log_of(url)
-            assert "Traceback" not in log_of(url)
+            assert "Traceback" not in log_of(url), log_of(url)
             kept.look()
         with dask_cluster(url.parent) as (address, _), start(url, "--dask", address) as run:
             assert run.wait(WITHIN_S) == 0, log_of(url)
