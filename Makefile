@@ -22,7 +22,7 @@ demo: DEMO := build/demo/demo.zarr
 demo: TRUTH := --truth build/demo/demo_truth.zarr
 demo: $(READY)  ## simulate a plate, train networks, analyse it by both methods, score it
 	rm -rf build/demo
-	$(BIN)/hcs simulate $(DEMO) --wells 24 --frames 10 --size 512
+	$(BIN)/hcs simulate $(DEMO) --wells 24 --frames 6 --size 512
 	$(BIN)/hcs train docs/training/stain.yaml -o build/demo/nuclear_stain.safetensors --monitor none
 	$(BIN)/hcs annotate make $(DEMO) --stain nuclei --kind nuclei --field B/02/0 \
 		--output build/demo/annotations
@@ -32,8 +32,8 @@ demo: $(READY)  ## simulate a plate, train networks, analyse it by both methods,
 	$(BIN)/hcs evaluate $(DEMO) $(TRUTH) --label ssl_cells
 	$(BIN)/hcs evaluate $(DEMO) $(TRUTH) --label isl_nuclei --without B/02 --without B/03
 	$(BIN)/hcs evaluate $(DEMO) --stains nuclear_stain --frame 0 --frame 5 --without B/02 --without B/03
-	$(BIN)/hcs overlay $(DEMO) B/04/0 --frames 0,4,9 $(TRUTH) --label ssl_cells -o build/demo/ssl.png
-	$(BIN)/hcs overlay $(DEMO) B/04/0 --frames 0,4,9 $(TRUTH) --label isl_nuclei -o build/demo/isl.png
+	$(BIN)/hcs overlay $(DEMO) B/04/0 --frames 0,2,5 $(TRUTH) --label ssl_cells -o build/demo/ssl.png
+	$(BIN)/hcs overlay $(DEMO) B/04/0 --frames 0,2,5 $(TRUTH) --label isl_nuclei -o build/demo/isl.png
 
 lint: $(READY)  ## format check, lint, import contracts, types
 	$(BIN)/ruff format --check .
