@@ -13,8 +13,12 @@ from hcs.run.steps import GPU
 from hcs.run.workers import Coming, DaskWorkers, ThreadWorkers, dask_settings
 from hcs.settings import RunSettings
 
+_log = logging.getLogger(__name__)
+
 # until workers of this machine, or of a scheduler that is there already, answer, seconds
 _WORKERS_WITHIN_S = 60
+# a worker that is killed while it starts takes the others along
+_STARTS = 3
 # a worker of this machine that had nothing to do for so many looks goes
 _LOOK_S = 1.0
 _IDLE_LOOKS = 10
@@ -72,13 +76,23 @@ def _threads(settings: RunSettings) -> Iterator[Workers]:
 @contextmanager
 def _local_processes(settings: RunSettings) -> Iterator[Workers]:
     import dask
-    from distributed import LocalCluster
 
     fewest, most = settings.bounds
     # read by nannies and scheduler when they start
-    with (
-        dask.config.set(dask_settings()),
-        LocalCluster(
+    with dask.config.set(dask_settings()), _started(settings) as processes:
+        gpus = _add_gpu_workers(processes, _gpus_here(settings))
+        given = _coming_and_going if fewest < most else _standing
+        with given(processes, settings.bounds, gpus) as workers:
+            yield workers
+
+
+def _started(settings: RunSettings, starts: int = _STARTS) -> Any:  # noqa: ANN401 - untyped
+    """Return processes of this machine; Dask gives up where one of them dies while it starts."""
+    from distributed import LocalCluster
+
+    fewest, most = settings.bounds
+    try:
+        return LocalCluster(
             n_workers=0 if fewest < most else most,
             threads_per_worker=1,
             processes=True,
@@ -88,12 +102,15 @@ def _local_processes(settings: RunSettings) -> Iterator[Workers]:
             scheduler_kwargs={"dashboard": settings.dashboard is not None},
             memory_limit=settings.memory_per_worker or worker_memory(settings),
             silence_logs=logging.ERROR,
-        ) as processes,
-    ):
-        gpus = _add_gpu_workers(processes, _gpus_here(settings))
-        given = _coming_and_going if fewest < most else _standing
-        with given(processes, settings.bounds, gpus) as workers:
-            yield workers
+        )
+    except RuntimeError as error:
+        if starts == 1:
+            raise WorkerError(
+                f"worker processes do not start, tried {_STARTS} times: {error}",
+                hint="most often the memory: fewer --workers; --dask none goes without them",
+            ) from error
+        _log.warning("worker processes are started again: %s", error)
+    return _started(settings, starts - 1)
 
 
 @contextmanager

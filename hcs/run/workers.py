@@ -120,6 +120,7 @@ class DaskWorkers:
         self._client = client
         self._coming = coming
         self._look = look
+        self._waited_for = set[Any]()
         register(client)
 
     @property
@@ -138,23 +139,18 @@ class DaskWorkers:
             resources=dict(call.resources) or None,
             pure=False,
         )
+        self._waited_for.add(future)
         return future
 
     def stop(self, future: Any) -> None:  # noqa: ANN401 - distributed has no types
-        """Cancel the call and kill the worker that is busy with it; its nanny starts another.
-
-        Not by Dask's ``restart_workers``, which asks it to end first: that is no retirement.
-        """
-        processing = self._client.processing()
-        busy = [worker for worker, keys in processing.items() if future.key in keys]
-        future.cancel(force=True)
-        if busy:
-            self._client.run(kill_worker, workers=busy, nanny=True, on_error="ignore")
+        """Cancel the call and kill the worker that is busy with it; its nanny starts another."""
+        self._stop([future])
 
     def forget(self, future: Any) -> None:  # noqa: ANN401 - distributed has no types
         """Let go of the result: a worker that keeps the only one cannot be retired."""
         # not left to the garbage collector, which comes late to futures that were waited for
         future.release()
+        self._waited_for.discard(future)
 
     def offers(self, resources: Mapping[str, float]) -> bool:
         """Say whether any worker has what a call asks for; a call that none can take would hang."""
@@ -169,8 +165,21 @@ class DaskWorkers:
             self._look(resources)
 
     def close(self) -> None:
-        """Disconnect."""
+        """Disconnect; who is busy with a call that nobody waits for any more is stopped."""
+        if self._waited_for and self._client.status == "running":
+            self._stop(list(self._waited_for))
         self._client.close()
+
+    def _stop(self, futures: Sequence[Any]) -> None:
+        """Cancel calls and kill their workers.
+
+        Not by Dask's ``restart_workers``, which asks them to end first: that is no retirement.
+        """
+        keys, processing = {future.key for future in futures}, self._client.processing()
+        busy = [worker for worker, held in processing.items() if keys.intersection(held)]
+        self._client.cancel(futures, force=True)
+        if busy:
+            self._client.run(kill_worker, workers=busy, nanny=True, on_error="ignore")
 
     def _may_come(self) -> list[Mapping[str, float]]:
         return [kind.resources for kind in self._coming if kind.most]
