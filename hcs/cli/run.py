@@ -62,7 +62,10 @@ _PixelSize = Annotated[float | None, typer.Option(help="where the plate does not
 _Interval = Annotated[float | None, typer.Option(help="where the plate does not tell it")]
 _Workers = Annotated[int | None, typer.Option(help="worker processes; one per processor")]
 _Memory = Annotated[str | None, typer.Option(help="limit of each worker, as in 4GB")]
-_Dask = Annotated[str | None, typer.Option(help="local, none, or the address of a scheduler")]
+_Dask = Annotated[
+    str | None,
+    typer.Option(help="local, none, slurm, kubernetes, or the address of a scheduler"),
+]
 _Timeout = Annotated[float | None, typer.Option(help="seconds for one well, or span of frames")]
 
 

@@ -136,6 +136,13 @@ def input_fingerprint(plate: Plate, well: WellPath) -> str:
     return fingerprint(fields)
 
 
+def marked_steps(plate: Plate, well: WellPath | None) -> list[str]:
+    """Return the steps that a well, or the plate, has markers of, sound or not."""
+    names = [key.rpartition("/")[2] for key in plate.companion.sizes(str(well or "plate"))]
+    # a hidden one is a temporary file
+    return [n.removesuffix(".json") for n in names if n.endswith(".json") and n[0] != "."]
+
+
 def read_marker(plate: Plate, well: WellPath | None, step: str) -> Marker | None:
     """Return the marker of a step of a well, or of the plate; None where it is not done.
 

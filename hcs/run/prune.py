@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hcs.errors import HcsError, MissingError, PlateError, SettingsError
-from hcs.plate.commit import Marker, read_marker, remove_marker, sweep
+from hcs.plate.commit import Marker, marked_steps, read_marker, remove_marker, sweep
 from hcs.plate.consolidated import renew_consolidated
 from hcs.plate.group import OWN, read_attributes
 from hcs.plate.listing import Kind, groups_in, listing_path, relist, remove_group
@@ -24,7 +24,7 @@ from hcs.plate.sister import find_sister, product_state, remove_sister, write_em
 from hcs.plate.write import write_empty_label_image
 from hcs.run.finish import STEP as FINISH
 from hcs.run.steps import record_of
-from hcs.run.verify import IMPORT, marked_steps
+from hcs.run.verify import IMPORT
 
 STATE = "pruned"
 _KINDS: tuple[Kind, ...] = ("labels", "tables")

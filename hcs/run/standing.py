@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hcs.plate.commit import JSON, Marker, read_marker
+from hcs.plate.commit import JSON, Marker, marked_steps, read_marker
 from hcs.plate.open import Plate
 from hcs.run.plan import WellPlan
 from hcs.run.steps import Step, record_of
@@ -67,8 +67,7 @@ def look_at(plate: Plate, well: WellPlan, steps: Sequence[Step]) -> Standing:
 def _markers(plate: Plate, well: WellPlan) -> dict[str, Marker]:
     """Return every marker of a well; those that the run read are not read again."""
     known = {status.step.name: status.marker for status in well.statuses}
-    names = [key.rpartition("/")[2] for key in plate.companion.sizes(str(well.well))]
-    steps = [n.removesuffix(".json") for n in names if n.endswith(".json") and n[0] != "."]
+    steps = marked_steps(plate, well.well)
     found = {step: known.get(step) or read_marker(plate, well.well, step) for step in steps}
     return {step: marker for step, marker in found.items() if marker}
 

@@ -17,6 +17,7 @@ from hcs.plate.commit import (
     Marker,
     find_damage,
     input_fingerprint,
+    marked_steps,
     open_marker,
     remove_marker,
 )
@@ -238,12 +239,6 @@ class _Markers:
 
     def _field(self, key: str) -> FieldPath | None:
         return FieldPath.parse("/".join(key.split("/")[:3])) if self._well else None
-
-
-def marked_steps(plate: Plate, well: WellPath | None) -> list[str]:
-    """Return the steps that a well, or the plate, has markers of, sound or not."""
-    names = [key.rpartition("/")[2] for key in plate.companion.sizes(str(well or "plate"))]
-    return [n.removesuffix(".json") for n in names if n.endswith(".json")]
 
 
 def _file_damage(plate: Plate, marker: Marker) -> dict[str, str]:
