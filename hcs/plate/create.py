@@ -149,8 +149,9 @@ def _create_label_image(
     levels = label_levels(image)
     plate.storage.delete(key)
     attributes = label_image_attributes(version, name, axes, levels, own)
-    write_group(plate.storage, version, key, attributes)
     create_arrays(plate, key, levels, tuple(axes), "labels", "uint32")
+    # last: what says that the label image is empty, or whose it is, stands on all of its levels
+    write_group(plate.storage, version, key, attributes)
     names = plate.label_names(field)
     if name not in names:
         listed = labels_attributes(version, (*names, name))

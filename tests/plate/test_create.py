@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hcs.errors import MissingError, WriteError
-from hcs.plate.create import create_wells
+from hcs.plate.create import create_empty_label_image, create_wells
 from hcs.plate.levels import chunk_side
 from hcs.plate.metadata import Channel, PlateLayout
 from hcs.plate.open import open_plate
@@ -46,6 +46,25 @@ def test_fields_listed_beforehand_are_not_listed_again(tmp_path):
     create_field_image(plate, FieldPath(WELL, "1"), SPEC)
     assert plate.storage.read("B/03/.zattrs") == before
     assert plate.well(WELL).acquisitions == (3, 3)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_an_empty_label_image_that_was_never_finished_does_not_pass_for_one(
+    version, tmp_path, monkeypatch
+):
+    plate = create_plate(tmp_path / "demo.zarr", replace(LAYOUT, version=version))
+    create_field_image(plate, FIELD, SPEC)
+    monkeypatch.setattr("hcs.plate.create.create_array", killed)
+    with pytest.raises(KeyboardInterrupt):
+        create_empty_label_image(plate, FIELD, "ssl_cells", "failed")
+    assert not plate.storage.sizes("B/03/0/labels/ssl_cells")
+    monkeypatch.undo()
+    create_empty_label_image(plate, FIELD, "ssl_cells", "failed")
+    assert plate.attributes("B/03/0/labels/ssl_cells")["state"] == "failed"
+
+
+def killed(*_arguments, **_options):
+    raise KeyboardInterrupt
 
 
 def test_a_well_that_the_plate_lacks_is_not_made(tmp_path):
