@@ -135,7 +135,7 @@ def test_no_scratch_file_and_no_partial_file_stays(analysed_plate):
 @pytest.mark.parametrize("override", ["run.span_frames=1", "run.span_frames=3", "run.workers=3"])
 def test_spans_and_workers_never_change_a_byte(tiny_plate, analysed_plate, override):
     report = analyse(str(tiny_plate), here(override))
-    assert report.exit_code == 0
+    assert report.exit_code == 0, [(one.line, one.log) for one in report.failed]
     assert results_of(tiny_plate) == results_of(analysed_plate)
 
 
