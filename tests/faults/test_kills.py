@@ -21,7 +21,8 @@ from hcs.run.analyse import analyse
 from hcs.settings import load_settings
 from hcs.simulate.plate import simulate_plate
 from hcs.simulate.settings import SimulationSettings
-from tests.faults.runs import (
+from tests.plates import results_of
+from tests.runs import (
     WITHIN_S,
     kill_family,
     log_of,
@@ -31,7 +32,6 @@ from tests.faults.runs import (
     wait_for,
     workers_of,
 )
-from tests.plates import results_of
 
 pytestmark = pytest.mark.integration
 

@@ -2,14 +2,8 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from hcs.plate.open import open_plate
@@ -17,6 +11,7 @@ from hcs.run.analyse import analyse
 from hcs.run.well import analyse_well
 from hcs.settings import RunSettings, Settings
 from tests.plates import make_plate, moving_cells, results_of
+from tests.runs import start, wait_for, workers_of
 
 pytestmark = pytest.mark.integration
 
@@ -38,27 +33,6 @@ def plate(tmp_path) -> Path:
     return tmp_path / "tiny.zarr"
 
 
-@contextmanager
-def start(url: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start ``hcs run`` as an operator would, with two workers; make sure that it ends."""
-    command = [Path(sys.executable).with_name("hcs"), "run", url, "--monitor", "none"]
-    with (url.parent / "run.log").open("ab") as log:
-        run = subprocess.Popen([*command, "--workers", "2"], stdout=log, stderr=log)
-        try:
-            yield run
-        finally:
-            run.kill()
-            run.wait(_WITHIN_S)
-
-
-def wait_for(what: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + _WITHIN_S
-    while not what():
-        assert run.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < end, "the run never came so far"
-        time.sleep(0.01)
-
-
 def markers(url: Path, step: str) -> int:
     return len(list(url.with_suffix(".hcs").glob(f"A/*/{step}.json")))
 
@@ -67,14 +41,9 @@ def started(url: Path) -> list[Path]:
     return sorted(url.with_suffix(".hcs").glob("attempts/*/A/*/1/0/*.json"))
 
 
-def workers_of(run: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    family = psutil.Process(run.pid).children(recursive=True)
-    return [child for child in family if "spawn_main" in " ".join(child.cmdline())]
-
-
 def test_a_killed_worker_costs_one_more_start_of_its_well_and_nothing_else(plate, undisturbed):
     with start(plate) as run:
-        wait_for(lambda: markers(plate, "ssl-statistics") > 0, run)
+        wait_for(lambda: markers(plate, "ssl-statistics") > 0, run, _WITHIN_S)
         workers_of(run)[0].kill()
         assert run.wait(_WITHIN_S) == 0
     assert results_of(plate) == undisturbed
@@ -83,7 +52,7 @@ def test_a_killed_worker_costs_one_more_start_of_its_well_and_nothing_else(plate
 
 def test_a_killed_run_is_gone_on_with_by_the_next(plate, undisturbed):
     with start(plate) as run:
-        wait_for(lambda: markers(plate, "ssl") > 0, run)
+        wait_for(lambda: markers(plate, "ssl") > 0, run, _WITHIN_S)
         run.kill()
         run.wait(_WITHIN_S)
     done = {path: path.stat().st_mtime_ns for path in plate.with_suffix(".hcs").glob("A/*/*.json")}

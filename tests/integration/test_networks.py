@@ -3,11 +3,7 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +13,7 @@ from hcs.run import networks
 from hcs.run.analyse import analyse
 from hcs.settings import Settings, load_settings
 from tests.plates import make_plate, moving_cells, results_of
+from tests.runs import start, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -48,27 +45,8 @@ def settings(files: list[Path], *overrides: str) -> Settings:
     return load_settings(overrides=["methods=[isl]", named, "run.workers=1", *overrides])
 
 
-@contextmanager
-def start(url: Path, files: list[Path]) -> Iterator[subprocess.Popen[bytes]]:
-    """Start ``hcs run`` with networks as an operator would; make sure that it ends."""
-    command = [Path(sys.executable).with_name("hcs"), "run", url, "--monitor", "none"]
-    networks = [text for file in files for text in ("--weights", file)]
-    with (url.parent / "run.log").open("ab") as log:
-        flags = ["--method", "isl", *networks, "--workers", "1"]
-        run = subprocess.Popen([*command, *flags], stdout=log, stderr=log)
-        try:
-            yield run
-        finally:
-            run.kill()
-            run.wait(_WITHIN_S)
-
-
-def wait_for(what: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + _WITHIN_S
-    while not what():
-        assert run.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < end, "the run never came so far"
-        time.sleep(0.005)
+def flags(files: list[Path]) -> list[str]:
+    return ["--method", "isl", *(text for file in files for text in ("--weights", str(file)))]
 
 
 @pytest.mark.parametrize(
@@ -81,11 +59,11 @@ def wait_for(what: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
     ],
 )
 def test_a_killed_run_is_gone_on_with_by_the_next(plate, files, undisturbed, half_done):
-    with start(plate, files) as run:
-        wait_for((plate.parent / half_done).exists, run)
+    with start(plate, *flags(files), workers=1) as run:
+        wait_for((plate.parent / half_done).exists, run, _WITHIN_S)
         run.kill()
         run.wait(_WITHIN_S)
-    with start(plate, files) as second:
+    with start(plate, *flags(files), workers=1) as second:
         assert second.wait(_WITHIN_S) == 0
     assert results_of(plate) == undisturbed
     assert not list(plate.parent.rglob("*.partial"))

@@ -16,10 +16,14 @@ HCS = Path(sys.executable).with_name("hcs")
 
 @contextmanager
 def start(
-    url: Path, *flags: str, monitor: str = "none", environment: Mapping[str, str] | None = None
+    url: Path,
+    *flags: str,
+    workers: int = 2,
+    monitor: str = "none",
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start ``hcs run`` with two workers; make sure that it and they end."""
-    command = [HCS, "run", url, "--monitor", monitor, "--workers", "2", *flags]
+    """Start ``hcs run`` as an operator would; make sure that it and its workers end."""
+    command = [HCS, "run", url, "--monitor", monitor, "--workers", str(workers), *flags]
     with (url.parent / "run.log").open("ab") as log:
         run = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
@@ -56,13 +60,15 @@ def workers_of(run: subprocess.Popen[bytes]) -> list[psutil.Process]:
         return []
 
 
-def wait_for(what: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
+def wait_for(
+    what: Callable[[], bool], run: subprocess.Popen[bytes], within_s: float = WITHIN_S
+) -> None:
     """Wait until something is so, while the run goes on."""
-    end = time.monotonic() + WITHIN_S
+    end = time.monotonic() + within_s
     while not what():
         assert run.poll() is None, "the run ended before it came so far"
         assert time.monotonic() < end, "the run never came so far"
-        time.sleep(0.01)
+        time.sleep(0.005)
 
 
 def marker_files(url: Path) -> list[Path]:
