@@ -16,16 +16,11 @@ from hypothesis import settings
 from hcs.run.analyse import analyse
 from hcs.settings import RunSettings, Settings
 from tests.plates import make_plate, moving_cells, still_ground
+from tests.servers import free_port
 
 # a slow moment of a shared machine is no failure
 settings.register_profile("hcs", deadline=None)
 settings.load_profile("hcs")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
@@ -45,7 +40,7 @@ def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
 def s3_bucket() -> Iterator[str]:
     """Yield ``s3://<bucket>`` on a moto server of its own; processes find it by environment."""
     s3fs = pytest.importorskip("s3fs")
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with ExitStack() as stack, pytest.MonkeyPatch.context() as environment:
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

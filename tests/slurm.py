@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.servers import free_port
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 # those of daemons are not on every user's PATH
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -62,7 +64,7 @@ def one_node(folder: Path) -> Iterator[dict[str, str]]:
     key = folder / "munge.key"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o400)
-    ports = {"controller": _free_port(), "daemon": _free_port()}
+    ports = {"controller": free_port(), "daemon": free_port()}
     conf = folder / "slurm.conf"
     conf.write_text(CONF.format(host=host, user=getpass.getuser(), folder=folder, **ports))
     (folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
@@ -112,13 +114,6 @@ def _until(ready, folder: Path) -> None:
             logs = "\n".join(path.read_text()[-1000:] for path in folder.glob("*.out"))
             raise TimeoutError(f"Slurm is not ready after {_READY_WITHIN_S} s:\n{logs}")
         time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-    return port
 
 
 def seen_job() -> tuple[str | None, str | None, str | None]:

@@ -6,7 +6,6 @@
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from hcs.run.analyse import analyse
@@ -32,6 +30,7 @@ from tests.runs import (
     wait_for,
     workers_of,
 )
+from tests.servers import PrefectServer, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -157,12 +156,6 @@ def dask_cluster(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         yield address, scheduler
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def test_a_killed_scheduler_ends_the_run_in_words_and_the_next_one_goes_on(copies, undisturbed):
     dice = random.Random(SEED)
     for _ in range(max(1, N // 5)):
@@ -181,42 +174,6 @@ def test_a_killed_scheduler_ends_the_run_in_words_and_the_next_one_goes_on(copie
             assert run.wait(WITHIN_S) == 0, log_of(url)
         assert results_of(url) == undisturbed
         kept.check()
-
-
-class PrefectServer:
-    """A server of Prefect that can be killed and started again, with the same database."""
-
-    def __init__(self, home: Path) -> None:
-        self.environment = {
-            **os.environ,
-            "PREFECT_HOME": str(home),
-            "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        }
-        self._port = str(free_port())
-        self.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{self._port}/api"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start, and return when it answers."""
-        command = [sys.executable, "-m", "prefect", "server", "start", "--port", self._port]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(command, env=self.environment, **quiet)
-        end = time.monotonic() + WITHIN_S
-        while time.monotonic() < end:
-            try:
-                httpx.get(f"{self.environment['PREFECT_API_URL']}/health", timeout=5)
-            except httpx.HTTPError:
-                time.sleep(0.3)
-            else:
-                return
-        raise RuntimeError("Prefect's server does not start")
-
-    def kill(self) -> None:
-        """Kill it."""
-        if self._process:
-            kill_family(self._process.pid)
-            self._process.wait(WITHIN_S)
 
 
 def test_a_prefect_server_that_restarts_costs_no_well(copies, undisturbed, tmp_path):
