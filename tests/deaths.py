@@ -1,0 +1,95 @@
+"""Runs that die, or are stopped, before a chosen change of the disk.
+
+Python tells of each opening for writing, renaming, linking, making and removing before it happens.
+To die there is to die before that change and after the one before it.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from hcs.run.analyse import analyse
+from hcs.settings import load_settings
+
+WITHIN_S = 300
+DIED = 77
+CHANGES = ("os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate")
+# what a run imports late, once for all of them
+LOADED = ("hcs.isl.predict", "hcs.run.networks", "hcs.run.well", "laptrack", "ngio", "zarr")
+
+
+def die() -> None:
+    """End this process as SIGKILL does: nothing is cleaned up."""
+    os._exit(DIED)
+
+
+def halt() -> None:
+    """Stop this process, with all its threads, until it is sent SIGCONT."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class Changes:
+    """Counts the changes below a folder, and does something before one of them.
+
+    Parameters
+    ----------
+    folder : str
+    at : int or None
+        Before which change, from 0; None for none.
+    then : callable
+        What to do there.
+    """
+
+    def __init__(self, folder: str, at: int | None, then: Callable[[], None] = die) -> None:
+        self.count = 0
+        self._folder, self._at, self._then = folder, at, then
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if not self._is_change(event, arguments):
+            return
+        before = self.count
+        self.count += 1
+        if before == self._at:
+            self._then()
+
+    def _is_change(self, event: str, arguments: tuple[object, ...]) -> bool:
+        if event != "open" and event not in CHANGES:
+            return False
+        if event == "open" and not int(arguments[2]) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            return False
+        return str(arguments[0]).startswith(self._folder)
+
+
+def run(url: Path, overrides: Sequence[str], at: int | None) -> None:
+    """Analyse a plate in this process, which dies at a change; else note how many there were."""
+    changes = Changes(str(url.parent), at)
+    sys.addaudithook(changes)
+    code = analyse(str(url), load_settings(overrides=overrides)).exit_code
+    count = str(changes.count)
+    url.parent.with_suffix(".changes").write_text(count)
+    sys.exit(code)
+
+
+def begin(what: Callable[..., None], *arguments: object) -> ForkServerProcess:
+    """Start a process that has all that a run needs, but shares nothing with this one."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__, *LOADED])
+    process = context.Process(target=what, args=arguments)
+    process.start()
+    return process
+
+
+def end(process: ForkServerProcess) -> int:
+    """Wait for a process, and return how it ended."""
+    process.join(WITHIN_S)
+    assert process.exitcode is not None, "the run hangs"
+    return process.exitcode
+
+
+def start(url: Path, overrides: Sequence[str], at: int | None) -> int:
+    """Analyse a plate in a process of its own, which dies at a change; return how it ended."""
+    return end(begin(run, url, overrides, at))
