@@ -27,9 +27,10 @@ from hcs.run.provenance import Outputs, versions, write_crate
 from hcs.run.stains import fill_in_stains, stain_models, withdraw_stains
 from hcs.run.standing import Standing, look_at
 from hcs.run.steps import label_images_of, record_of
-from hcs.tables.schema import QUARANTINE, WELL_FRAMES
+from hcs.tables.schema import QUARANTINE
 from hcs.tables.wells import (
     FieldRecord,
+    MeasuredWell,
     Quarantined,
     WellKey,
     WellRecord,
@@ -45,7 +46,7 @@ STEP = "finish"
 TABLES = ("well_frames", "wells", "quarantine")
 _NOT_DONE = (WorkerError.cause, "the well was not finished", "run again")
 # raise it when the same wells give other tables than before
-ALGORITHM = 2
+ALGORITHM = 3
 
 
 @dataclass(frozen=True)
@@ -227,14 +228,14 @@ def _outputs(plan: Plan, ended: Sequence[_Ended]) -> Outputs:
 
 
 def _all_frames(plate: Plate, ended: Sequence[_Ended]) -> pd.DataFrame:
-    tables = [
-        well_frames(_key(one.well), name, _field_records(plate, one.well.well, marker))
-        for one in ended
-        for name, marker in one.standing.measured.items()
-        if one.well.images
-    ]
-    full = [table for table in tables if len(table)]
-    return pd.concat(full, ignore_index=True) if full else WELL_FRAMES.empty()
+    return well_frames(
+        [
+            MeasuredWell(_key(one.well), name, _field_records(plate, one.well.well, marker))
+            for one in ended
+            for name, marker in one.standing.measured.items()
+            if one.well.images
+        ]
+    )
 
 
 def _field_records(plate: Plate, path: WellPath, marker: Marker) -> list[FieldRecord]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import DTypeLike
 
 from hcs.plate.commit import JSON, Marker
 from hcs.plate.metadata import FieldImage
 from hcs.run.steps import record_of
 from hcs.tables.fields import field_frames
 
+_DTYPES: Mapping[str, DTypeLike] = {"time_index": np.int64, "qc_reason": object, "model": object}
 _BLANK = "blank or missing: the frame has one grey level only"
 
 
@@ -53,11 +56,13 @@ def frames_to_json(frames: pd.DataFrame) -> dict[str, JSON]:
 
 def frames_from_json(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Return the table of `frames_to_json`."""
+    n_frames = len(columns["time_index"])
     # measured before frames told these: nothing is known of them
-    unknown = {"model": None, "uncertainty": None}
-    table = pd.DataFrame(unknown | dict(columns)).astype({"model": object})
-    numbers = [name for name in table if name not in ("qc_reason", "model")]
-    return table.astype(dict.fromkeys(numbers, "float64")).astype({"time_index": "int64"})
+    unknown = dict.fromkeys(("model", "uncertainty"), [None] * n_frames)
+    told = {**unknown, **columns}
+    return pd.DataFrame(
+        {name: np.array(told[name], _DTYPES.get(name, np.float64)) for name in told}
+    )
 
 
 def _decisions(segmented: Marker, image: FieldImage) -> Sequence[Mapping[str, Any]] | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import pandas as pd
 
 from hcs.errors import QUALITY
@@ -20,6 +21,11 @@ _FLAG_HINT = (
     "`well_frames` has each frame's reason"
 )
 _KEY = ["row", "column", "path_in_well"]
+_FRAME = ["measured", "acquisition", "time_index"]
+_NUMBERS = [
+    *("n_objects", "n_new", "n_linked", "n_divisions", "confluence"),
+    *("area_mean", "speed_mean", "uncertainty_mean"),
+]
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,23 @@ class FieldRecord:
 
 
 @dataclass(frozen=True)
+class MeasuredWell:
+    """What was measured in one label image of a well.
+
+    Parameters
+    ----------
+    key : WellKey
+    label_image : str
+    fields : sequence of FieldRecord
+        In the order of the well.
+    """
+
+    key: WellKey
+    label_image: str
+    fields: Sequence[FieldRecord]
+
+
+@dataclass(frozen=True)
 class WellRecord:
     """How far a well came.
 
@@ -88,26 +111,27 @@ class Quarantined:
     hint: str
 
 
-def well_frames(key: WellKey, label_image: str, fields: Sequence[FieldRecord]) -> pd.DataFrame:
-    """Return a row per acquisition and frame of a well (:data:`hcs.tables.schema.WELL_FRAMES`).
+def well_frames(measured: Sequence[MeasuredWell]) -> pd.DataFrame:
+    """Return a row per acquisition and frame of wells (:data:`hcs.tables.schema.WELL_FRAMES`).
 
     Parameters
     ----------
-    key : WellKey
-    label_image : str
-    fields : sequence of FieldRecord
-        In the order of the well.
+    measured : sequence of MeasuredWell
 
     Returns
     -------
     DataFrame
-        By acquisition and time; without rows where there is no field.
+        In the order of the wells, by acquisition and time; without rows where there is no field.
     """
-    frames = [one.frames.assign(acquisition=one.acquisition) for one in fields if len(one.frames)]
-    if not frames:
+    fields = [(n, f) for n, one in enumerate(measured) for f in one.fields if len(f.frames)]
+    if not fields:
         return WELL_FRAMES.empty()
-    rows = pd.concat([frame.astype({"acquisition": "Int64"}) for frame in frames])
-    groups = rows.groupby(["acquisition", "time_index"], dropna=False)
+    lengths = [len(field.frames) for _, field in fields]
+    rows = pd.concat([field.frames for _, field in fields], ignore_index=True)
+    rows["measured"] = np.repeat([number for number, _ in fields], lengths)
+    acquisitions = pd.array([field.acquisition for _, field in fields], dtype="Int64")
+    rows["acquisition"] = acquisitions.repeat(lengths)
+    groups = rows.groupby(_FRAME, dropna=False)
     table = groups.sum(min_count=1, numeric_only=True).drop(columns="t_second")
     table["t_second"] = groups["t_second"].first()
     table["confluence"] = table["area_pixel"] / table["field_area_pixel"]
@@ -117,7 +141,10 @@ def well_frames(key: WellKey, label_image: str, fields: Sequence[FieldRecord]) -
     table["qc_reason"] = groups["qc_reason"].agg(_join)
     table["qc_pass"] = table["qc_reason"] == ""
     table["model"] = groups["model"].agg(_join).replace("", None)
-    table = table.reset_index().assign(**asdict(key), well=key.well, label_image=label_image)
+    names = [
+        asdict(one.key) | {"well": one.key.well, "label_image": one.label_image} for one in measured
+    ]
+    table = table.reset_index().join(pd.DataFrame(names), on="measured")
     return WELL_FRAMES.arrange(table[WELL_FRAMES.names()])
 
 
@@ -163,11 +190,7 @@ def wells(
     )
     known = frames[frames["well"].isin(done)]
     for label_image in label_images:
-        of_label = known[known["label_image"] == label_image]
-        summary = pd.DataFrame(
-            [_summary(rows) | {"well": well} for well, rows in of_label.groupby("well")],
-            columns=["well", *_SUMMARY],
-        ).set_index("well")
+        summary = _summary(known[known["label_image"] == label_image])
         table = table.join(summary.add_suffix(f"-{label_image}"), on="well")
     return WELLS.arrange(_with_condition(table, condition), label_images)
 
@@ -239,57 +262,55 @@ def growth_per_hour(frames: pd.DataFrame, column: str) -> float:
     >>> round(growth_per_hour(frames, "n"), 6)
     1.0
     """
+    slopes = _growth(frames.reset_index(drop=True).assign(well=""), column)
+    return float(slopes.get("", float("nan")))
+
+
+def _growth(frames: pd.DataFrame, column: str) -> pd.Series[float]:
+    """Return the slope of each well."""
     rows = frames[frames[column].notna() & (frames[column] > 0) & frames["t_second"].notna()]
     hours = rows["t_second"].astype(float) / _SECONDS_PER_HOUR
     doublings = rows[column].astype(float).map(math.log2)
-    x = hours - hours.groupby(rows["acquisition"], dropna=False).transform("mean")
-    y = doublings - doublings.groupby(rows["acquisition"], dropna=False).transform("mean")
-    spread = float((x**2).sum())
-    return float((x * y).sum()) / spread if spread > 0 else float("nan")
+    pooled = [rows["well"], rows["acquisition"]]
+    x = hours - hours.groupby(pooled, dropna=False).transform("mean")
+    y = doublings - doublings.groupby(pooled, dropna=False).transform("mean")
+    spread = (x**2).groupby(rows["well"]).sum()
+    return (x * y).groupby(rows["well"]).sum() / spread.where(spread > 0)
 
 
-def _first(values: pd.Series[float]) -> float:
-    return float(values.iloc[0]) if len(values) else float("nan")
+def _weighted(frames: pd.DataFrame, column: str, weight: str) -> pd.Series[float]:
+    """Return the mean of a column in each well, each frame with the weight of another."""
+    known = frames[frames[column].notna()]
+    total = known[weight].groupby(known["well"]).sum()
+    sums = (known[column] * known[weight]).groupby(known["well"]).sum()
+    return sums / total.where(total != 0)
 
 
-def _last(values: pd.Series[float]) -> float:
-    return float(values.iloc[-1]) if len(values) else float("nan")
-
-
-def _weighted(column: str, weight: str) -> Callable[[pd.DataFrame], float]:
-    """Return a function that gives a column's mean, each frame with the weight of another."""
-
-    def mean(rows: pd.DataFrame) -> float:
-        known = rows[rows[column].notna()].astype({column: float, weight: float})
-        total = float(known[weight].sum())
-        return float((known[column] * known[weight]).sum()) / total if total else float("nan")
-
-    return mean
-
-
-# the label-dependent columns of `wells`, from a well's frames in order of time
-_SUMMARY: dict[str, Callable[[pd.DataFrame], float]] = {
-    "n_objects_first": lambda rows: _first(rows["n_objects"].dropna()),
-    "n_objects_last": lambda rows: _last(rows["n_objects"].dropna()),
-    "n_objects_mean": lambda rows: float(rows["n_objects"].astype(float).mean()),
-    "n_tracks": lambda rows: float(rows["n_new"].astype(float).sum(min_count=1)),
-    "n_divisions": lambda rows: float(rows["n_divisions"].astype(float).sum(min_count=1)),
-    "confluence_first": lambda rows: _first(rows["confluence"].dropna()),
-    "confluence_last": lambda rows: _last(rows["confluence"].dropna()),
-    "confluence_mean": lambda rows: float(rows["confluence"].mean()),
-    "growth_count": lambda rows: growth_per_hour(rows, "n_objects"),
-    "growth_confluence": lambda rows: growth_per_hour(rows, "confluence"),
-    "area_mean": _weighted("area_mean", "n_objects"),
-    "speed_mean": _weighted("speed_mean", "n_linked"),
-    "qc_pass_share": lambda rows: float(rows["qc_pass"].mean()),
-    "own_model_share": lambda rows: float((rows["model"].dropna() == "own").mean()),
-    "uncertainty_mean": _weighted("uncertainty_mean", "n_objects"),
-}
-
-
-def _summary(rows: pd.DataFrame) -> dict[str, float]:
-    ordered = rows.sort_values(["acquisition", "time_index"])
-    return {name: measure(ordered) for name, measure in _SUMMARY.items()}
+def _summary(frames: pd.DataFrame) -> pd.DataFrame:
+    """Return the label-dependent columns of `wells`, by well."""
+    rows = frames.sort_values(["acquisition", "time_index"]).reset_index(drop=True)
+    rows = rows.astype(dict.fromkeys(_NUMBERS, "float64"))
+    of = rows.groupby("well")
+    own = (rows["model"].dropna() == "own").groupby(rows["well"])
+    return pd.DataFrame(
+        {
+            "n_objects_first": of["n_objects"].first(),
+            "n_objects_last": of["n_objects"].last(),
+            "n_objects_mean": of["n_objects"].mean(),
+            "n_tracks": of["n_new"].sum(min_count=1),
+            "n_divisions": of["n_divisions"].sum(min_count=1),
+            "confluence_first": of["confluence"].first(),
+            "confluence_last": of["confluence"].last(),
+            "confluence_mean": of["confluence"].mean(),
+            "growth_count": _growth(rows, "n_objects"),
+            "growth_confluence": _growth(rows, "confluence"),
+            "area_mean": _weighted(rows, "area_mean", "n_objects"),
+            "speed_mean": _weighted(rows, "speed_mean", "n_linked"),
+            "qc_pass_share": of["qc_pass"].mean(),
+            "own_model_share": own.mean(),
+            "uncertainty_mean": _weighted(rows, "uncertainty_mean", "n_objects"),
+        }
+    )
 
 
 def _with_condition(table: pd.DataFrame, condition: pd.DataFrame | None) -> pd.DataFrame:

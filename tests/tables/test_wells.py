@@ -6,15 +6,21 @@ from hcs.tables.fields import field_frames
 from hcs.tables.schema import CONDITION, OBJECTS, WELL_FRAMES, WELLS
 from hcs.tables.wells import (
     FieldRecord,
+    MeasuredWell,
     Quarantined,
     WellKey,
     WellRecord,
     flagged,
     growth_per_hour,
     quarantine,
-    well_frames,
     wells,
 )
+from hcs.tables.wells import well_frames as frames_of
+
+
+def well_frames(key, label_image, fields) -> pd.DataFrame:
+    return frames_of([MeasuredWell(key, label_image, fields)])
+
 
 B03, B04 = WellKey("B", "03", "0"), WellKey("B", "04", "0")
 HOUR = 3600
@@ -108,6 +114,19 @@ def test_a_segmenter_without_models_leaves_them_missing():
     assert np.isnan(summary(frames)["own_model_share-ssl_cells"])
 
 
+def test_wells_stay_apart_in_their_order():
+    table = frames_of(
+        [
+            MeasuredWell(B04, "ssl_cells", [field(1, 2)]),
+            MeasuredWell(B03, "ssl_cells", []),
+            MeasuredWell(B03, "isl_nuclei", [field(5)]),
+        ]
+    )
+    assert table["well"].tolist() == ["B04", "B04", "B03"]
+    assert table["label_image"].tolist() == ["ssl_cells", "ssl_cells", "isl_nuclei"]
+    assert table["n_objects"].tolist() == [1, 2, 5]
+
+
 def test_a_well_without_fields_has_no_frames():
     assert len(well_frames(B03, "x", [])) == 0
 
@@ -148,7 +167,7 @@ def test_the_ends_are_those_that_have_an_answer():
 
 
 def test_a_failed_well_has_its_state_and_nothing_else():
-    frames = pd.concat([well_frames(key, "ssl_cells", [field(1, 2)]) for key in (B03, B04)])
+    frames = frames_of([MeasuredWell(key, "ssl_cells", [field(1, 2)]) for key in (B03, B04)])
     records = [WellRecord(B03, "failed", 2), WellRecord(B04, "done", 2)]
     table = wells(records, frames, ["ssl_cells", "isl_nuclei"])
     failed, done = table.iloc[0], table.iloc[1]
