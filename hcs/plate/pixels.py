@@ -145,11 +145,12 @@ class Pixels:
             missing[0],
         )
 
-    def blocks(self, frames: range, planes: slice) -> Iterator[range]:
+    def blocks(self, frames: range, planes: slice, n_channels: int = 1) -> Iterator[range]:
         """Cut frames into runs that lie in one chunk and fit the memory to read ahead."""
         along_t = self.array.chunks[self._image.axes.index("t")] if "t" in self._image.axes else 1
         n_planes = len(range(*planes.indices(self._image.length("z"))))
-        frame_bytes = n_planes * int(np.prod(self._image.frame_shape)) * self.array.dtype.itemsize
+        n_pixels = n_channels * n_planes * int(np.prod(self._image.frame_shape))
+        frame_bytes = n_pixels * self.array.dtype.itemsize
         most = max(_READ_AHEAD_BYTES // frame_bytes, 1) if frames.step > 0 else 1
         for _, run in groupby(range(len(frames)), key=lambda i: frames[i] // along_t):
             indices = list(run)

@@ -59,19 +59,30 @@ def read_frames(
     return stream()
 
 
+def read_channels(
+    plate: Plate, field: FieldPath, frames: range, plane: Plane = 0
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Return an iterator over frames of every channel, (y, x) by name; see `read_frames`."""
+    image = plate.field_image(field)
+    _check_frames(f"field {field}", image, frames)
+    planes = _planes(image, plane)
+    pixels = Pixels(plate, str(field), image)
+    names = [channel.label for channel in image.channels]
+
+    def stream() -> Iterator[dict[str, NDArray[Any]]]:
+        for block in pixels.blocks(frames, planes, len(names)):
+            stacks = pixels.read(block, slice(None), planes, f"field {field}, every channel")
+            for stack in stacks:
+                yield {name: _project(stack[i], plane) for i, name in enumerate(names)}
+
+    return stream()
+
+
 def read_frame_channels(
     plate: Plate, field: FieldPath, frame: int, plane: Plane = 0
 ) -> dict[str, NDArray[Any]]:
     """Return one frame of every channel, (y, x) by name; see `read_frames`."""
-    image = plate.field_image(field)
-    frames = range(frame, frame + 1)
-    _check_frames(f"field {field}", image, frames)
-    planes = _planes(image, plane)
-    pixels = Pixels(plate, str(field), image).read(
-        frames, slice(None), planes, f"field {field}, every channel"
-    )
-    names = [channel.label for channel in image.channels]
-    return {name: _project(pixels[0, i], plane) for i, name in enumerate(names)}
+    return next(read_channels(plate, field, range(frame, frame + 1), plane))
 
 
 def read_label_image(

@@ -23,7 +23,7 @@ from hcs.labels.split import split
 from hcs.labels.track import Tracks, relabel
 from hcs.plate.open import Plate, open_plate
 from hcs.plate.path import FieldPath
-from hcs.plate.read import read_frame_channels, read_frames, read_label_image
+from hcs.plate.read import read_channels, read_frames, read_label_image
 from hcs.plate.write import write_label_frames
 from hcs.run import scratch
 from hcs.settings import CalibrationSettings
@@ -201,16 +201,15 @@ def measure_span(
         Steps whose predicted stains are measured, too.
     """
     plate, tables = opened(source), []
-    sisters = [plate.sister(step) for step in stains]
     image = plate.field_image(span.field)
     with naming(span.field):
-        for index, labels in zip(
-            span.frames, read_label_image(plate, span.field, label_image, span.frames), strict=True
-        ):
-            grey = read_frame_channels(plate, span.field, index, source.plane)
-            wanted = {name: grey[name] for name in channels or grey}
-            for sister in sisters:
-                wanted |= read_frame_channels(sister, span.field, index)
+        grey = [read_channels(plate, span.field, span.frames, source.plane)]
+        grey += [read_channels(plate.sister(step), span.field, span.frames) for step in stains]
+        found = read_label_image(plate, span.field, label_image, span.frames)
+        for index, labels, pixels, *predicted in zip(span.frames, found, *grey, strict=True):
+            wanted = {name: pixels[name] for name in channels or pixels}
+            for stain in predicted:
+                wanted |= stain
             tables.append(
                 measure_frame(
                     labels,
