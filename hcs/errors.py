@@ -74,6 +74,12 @@ class WriteError(HcsError):
     cause = "not writable"
 
 
+class StorageError(HcsError):
+    """A disk, a network or a server failed, perhaps for a moment only: another try may succeed."""
+
+    cause = "storage failure"
+
+
 class LockedError(HcsError):
     """Another run holds the plate, or took it over from this one."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ from typing import Any
 
 import fsspec
 
-from hcs.errors import MissingError, PlateError
+from hcs.errors import MissingError, PlateError, StorageError
 from hcs.plate.group import OWN, read_attributes
 from hcs.plate.open import Plate
 from hcs.plate.path import WellPath
@@ -64,7 +63,7 @@ def find_plates(folder: str, depth: int = 3) -> tuple[str, ...]:
     ------
     MissingError
         There is no such folder.
-    PlateError
+    PlateError, StorageError
         It cannot be listed.
     """
     files, root = _open(folder)
@@ -97,13 +96,13 @@ def pixels_of(plate: Plate) -> Pixels:
 
     Raises
     ------
-    PlateError
+    PlateError, StorageError
         The plate cannot be listed.
     """
     files, root = _open(plate.storage.url)
 
     def look(well: WellPath) -> tuple[set[str], datetime | None]:
-        with _errors(plate.storage.url):
+        with read_errors(plate.storage.url):
             return _look(files.find(f"{root}/{well}", detail=True), root)
 
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -118,12 +117,12 @@ def read_beside(plate: str, name: str) -> bytes | None:
 
     Raises
     ------
-    PlateError
+    PlateError, StorageError
         The file is larger than anything that people write, or cannot be read.
     """
     url = f"{parent_of(plate)}/{name}"
     files, path = _open(url)
-    with _errors(url):
+    with read_errors(url):
         try:
             size = files.size(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -138,8 +137,12 @@ def is_beside(plate: str, name: str) -> bool:
     """Tell whether a file of this name is in the folder that a plate lies in."""
     url = f"{parent_of(plate)}/{name}"
     files, path = _open(url)
-    with _errors(url):
-        return bool(files.isfile(path))
+    try:
+        # not by `isfile`, which takes a server that is gone for a file that is
+        with read_errors(url):
+            return bool(files.info(path)["type"] == "file")
+    except FileNotFoundError:
+        return False
 
 
 def absolute(url: str) -> str:
@@ -180,32 +183,20 @@ def _open(url: str) -> tuple[Any, str]:
     return fsspec.filesystem("file"), absolute(url)
 
 
-@contextmanager
-def _errors(url: str) -> Iterator[None]:
-    """Name the URL in what goes wrong with a disk, or with a bucket."""
-    reach: Any = nullcontext()
-    if url.startswith("s3://"):
-        from hcs.plate.s3 import connection_errors
-
-        reach = connection_errors(url)
-    with read_errors(url), reach:
-        yield
-
-
 def _folders_below(files: Any, tops: Iterable[str]) -> Iterator[str]:  # noqa: ANN401 - no types
     for top in tops:
         if PurePosixPath(top).suffix in (".zarr", ".hcs"):
             continue
         try:
             yield from _folders_in(files, top)
-        except (PlateError, FileNotFoundError) as error:
+        except (PlateError, StorageError, FileNotFoundError) as error:
             # the plates elsewhere are worth their night
             logger.warning("plates below %s are not looked for: %s", top, error)
 
 
 def _folders_in(files: Any, url: str) -> Iterator[str]:  # noqa: ANN401 - fsspec has no types
     scheme, _, path = url.rpartition("://")
-    with _errors(url):
+    with read_errors(url):
         entries = files.ls(path, detail=True)
     for entry in entries:
         name = entry["name"].rstrip("/")

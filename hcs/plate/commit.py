@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypeAliasType
 
-from hcs.errors import CorruptError, MissingError
+from hcs.errors import CorruptError, MissingError, StorageError
 from hcs.plate.lock import check_token
 from hcs.plate.storage import PARTIAL, check_key
 
@@ -195,8 +195,9 @@ def write_marker(plate: Plate, well: WellPath | None, marker: Marker, lock_token
 
     Raises
     ------
-    CorruptError
-        A file of the manifest is missing, truncated or not what was written; names them.
+    StorageError
+        A file of the manifest is missing, truncated or not what was written; names them. Written
+        once more, it may be.
     LockedError
         Another run holds the plate by now.
     WriteError
@@ -208,7 +209,7 @@ def write_marker(plate: Plate, well: WellPath | None, marker: Marker, lock_token
     problems = verify(written, marker.manifest)
     if problems:
         more = len(problems) - _AT_MOST_NAMED
-        raise CorruptError(
+        raise StorageError(
             f"step {marker.step} of {well or 'the plate'} is not marked as done: "
             + "; ".join(problems[:_AT_MOST_NAMED])
             + (f"; and {more} more" if more > 0 else ""),
@@ -249,15 +250,12 @@ def find_damage(plate: Plate, manifest: Mapping[str, str]) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        By key, a sentence for each file that is missing, truncated or damaged, naming it.
+        By key, a sentence for each file that is missing, truncated, damaged or not to be read,
+        naming it.
     """
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = list(threads.map(lambda key: _digest(plate.storage, key), manifest))
-    return {
-        key: _problem(key, expected, seen)
-        for (key, expected), seen in zip(manifest.items(), found, strict=True)
-        if seen != expected
-    }
+        found = threads.map(lambda item: _problem(plate.storage, *item), manifest.items())
+        return {key: problem for key, problem in zip(manifest, found, strict=True) if problem}
 
 
 def _sealed(content: bytes) -> bytes:
@@ -272,16 +270,16 @@ def _seal_holds(content: bytes) -> bool:
     return hashlib.sha256(b"{\n" + content[seal.end() :]).hexdigest().encode() == seal[1]
 
 
-def _digest(storage: Storage, key: str) -> str | None:
+def _problem(storage: Storage, key: str, expected: str) -> str:
+    """Say what is wrong with a file; nothing where its digest is the expected one."""
     try:
-        return storage.digest(key)
+        seen = storage.digest(key)
     except FileNotFoundError:
-        return None
-
-
-def _problem(key: str, expected: str, seen: str | None) -> str:
-    if seen is None:
         return f"{key} is missing"
+    except StorageError as error:
+        return error.message
+    if seen == expected:
+        return ""
     size, written = seen.rpartition(":")[2], expected.rpartition(":")[2]
     if size != written:
         return f"{key} has {size} bytes, {written} were written"

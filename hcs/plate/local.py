@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hcs.plate.storage import PARTIAL, Storage, check_key, read_errors, write_errors
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
+_Found = TypeVar("_Found")
+
+logger = logging.getLogger(__name__)
+
+# what a disk, or the network before it, says when it may answer in a moment; ours are read and
+# written whole, so that each can be tried again
+PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO)
+PAUSES_S = (0.1, 0.4, 1.5)
 # fsync waits for the disk, not for the processor: several at once share one journal commit
 _FLUSH_THREADS = 8
 # file systems without hard links (SMB, some FUSE) answer one of these
@@ -34,17 +44,19 @@ class LocalStorage(Storage):
         """Return the content of a file; FileNotFoundError where there is none."""
         path = self._path(key)
         with read_errors(str(path)):
-            return path.read_bytes()
+            return _patiently(path.read_bytes, path)
 
     def digest(self, key: str) -> str:
         """Return the `content_digest` of a file, read piece by piece: a shard can be large."""
         path = self._path(key)
-        with read_errors(str(path)), path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}:{file.tell()}"
+        with read_errors(str(path)):
+            return _patiently(lambda: _digest(path), path)
 
     def exists(self, key: str) -> bool:
         """Tell whether a file has this key."""
-        return self._path(key).is_file()
+        path = self._path(key)
+        with read_errors(str(path)):
+            return _patiently(path.is_file, path)
 
     def contains(self, key: str) -> bool:
         """Tell whether a key, all symbolic links followed, lies below the root."""
@@ -57,7 +69,7 @@ class LocalStorage(Storage):
         with self._staged(key, content, os.fsync) as (temporary, path):
             if last_check:
                 last_check()
-            temporary.replace(path)
+            _patiently(lambda: temporary.replace(path), path)
         with write_errors(str(path)):
             _flush_to_disk(path.parent)
 
@@ -65,7 +77,7 @@ class LocalStorage(Storage):
         """Write or replace files, each whole or not at all, in order; `flush` is to follow."""
         for key, content in files.items():
             with self._staged(key, content) as (temporary, path):
-                temporary.replace(path)
+                _patiently(lambda: temporary.replace(path), path)
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a file if there is none: True for exactly one of several that try at once."""
@@ -86,13 +98,8 @@ class LocalStorage(Storage):
         path = self._path(key)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
         with write_errors(str(path)):
-            path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with temporary.open("xb") as file:
-                    file.write(content)
-                    if flush:
-                        file.flush()
-                        flush(file.fileno())
+                _patiently(lambda: _write(temporary, content, flush), path)
                 yield temporary, path
             finally:
                 temporary.unlink(missing_ok=True)
@@ -101,16 +108,8 @@ class LocalStorage(Storage):
         """Return the size in bytes of every file below, by key, sorted."""
         root = Path(self.url)
         top = root / check_key(prefix) if prefix else root
-        if top.is_file():
-            return {prefix: top.stat().st_size}
-        found = {}
-        for folder, _, names in os.walk(top):
-            for name in names:
-                path = Path(folder, name)
-                # a temporary file may be renamed away while we look
-                with suppress(FileNotFoundError):
-                    found[path.relative_to(root).as_posix()] = path.stat().st_size
-        return dict(sorted(found.items()))
+        with read_errors(str(top)):
+            return _patiently(lambda: _sizes(root, top), top)
 
     def delete(self, prefix: str) -> None:
         """Delete a file, or a folder with all that is in it; nothing there is fine."""
@@ -143,9 +142,56 @@ class LocalStorage(Storage):
     def zarr_store(self, *, read_only: bool) -> Store:
         """Return the Zarr store of this folder."""
         # markers and locks need no zarr, which is slow to import
-        from zarr.storage import LocalStore
+        from hcs.plate.patient import PatientStore
 
-        return LocalStore(self.url, read_only=read_only)
+        return PatientStore(self.url, read_only=read_only)
+
+
+def _patiently(act: Callable[[], _Found], path: Path) -> _Found:
+    """Do what may fail for a moment, up to four times."""
+    for pause in PAUSES_S:
+        try:
+            return act()
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            logger.warning("%s is tried again: %s", path, error.strerror)
+            time.sleep(pause)
+    return act()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}:{file.tell()}"
+
+
+def _write(path: Path, content: bytes, flush: Callable[[int], None] | None) -> None:
+    """Write a file from its beginning: what a failed flush left out, no later one brings back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(content)
+        if flush:
+            file.flush()
+            flush(file.fileno())
+
+
+def _sizes(root: Path, top: Path) -> dict[str, int]:
+    if top.is_file():
+        return {top.relative_to(root).as_posix(): top.stat().st_size}
+    found = {}
+    for folder, _, names in os.walk(top, onerror=_not_silently):
+        for name in names:
+            path = Path(folder, name)
+            # a temporary file may be renamed away while we look
+            with suppress(FileNotFoundError):
+                found[path.relative_to(root).as_posix()] = path.stat().st_size
+    return dict(sorted(found.items()))
+
+
+def _not_silently(error: OSError) -> None:
+    """Raise what would leave a folder out of a listing, but for one that is gone."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from hcs.errors import HcsError, LockedError, WriteError
+from hcs.errors import HcsError, LockedError, StorageError, WriteError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -115,13 +115,13 @@ class Lock:
         """Let the next run have the plate; one that was taken over has nothing to release."""
         self._end.set()
         self._heart.join()
-        if self._claim.state == "held" and _highest(self._companion) == self.token:
-            # rewritten, not deleted: the next token must be higher
-            try:
+        try:
+            if self._claim.state == "held" and _highest(self._companion) == self.token:
+                # rewritten, not deleted: the next token must be higher
                 self._write(replace(self._claim, state="released"))
-            except WriteError as error:
-                # a full disk: what the run has to say matters more, and a dead holder is seen
-                logger.warning("the plate's lock stays until this process ends: %s", error)
+        except (WriteError, StorageError) as error:
+            # what the run has to say matters more, and a dead holder is seen
+            logger.warning("the plate's lock stays until this process ends: %s", error)
 
     def __enter__(self) -> Self:
         """Return the lock."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
-from hcs.errors import HcsError, WriteError
+from hcs.errors import HcsError, StorageError, WriteError
 from hcs.plate.describe import plate_attributes
 from hcs.plate.group import OWN, read_attributes, write_group
 from hcs.plate.open import IMAGES_OF, Plate, is_result, open_plate
@@ -83,6 +83,8 @@ def _fields(plate: Plate) -> Iterator[FieldPath]:
     for well in plate.layout.wells:
         try:
             yield from plate.well(well).fields
+        except StorageError:
+            raise
         except HcsError:
             # told where the input is looked at; it has no results
             continue

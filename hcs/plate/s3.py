@@ -1,18 +1,21 @@
 """Storage on S3 and what speaks its protocol; endpoint and credentials come from the environment.
 
 The extra ``s3`` brings s3fs. A put is atomic and durable when it returns, so there is no
-temporary file, and nothing to flush.
+temporary file, and nothing to flush. Requests that fail for a moment are repeated by botocore
+(``AWS_MAX_ATTEMPTS``) and s3fs; one that stands still is given up after 15 s.
 """
 
 from __future__ import annotations
 
 import atexit
+import errno
 import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import zarr.storage
 from zarr.core.sync import sync
@@ -22,7 +25,9 @@ from hcs.plate.storage import Storage, check_key, read_errors, write_errors
 
 try:
     import s3fs
+    from aiohttp import ClientError as BrokenTransferError
     from botocore.exceptions import BotoCoreError
+    from botocore.parsers import ResponseParserError
 except ImportError as error:
     raise PlateError(
         "plates on s3:// need the package s3fs, which is not installed",
@@ -32,29 +37,45 @@ except ImportError as error:
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
+# who made an object, where several try at once
+_MAKER = "hcs-maker"
+
 
 @contextmanager
-def connection_errors(url: str) -> Iterator[None]:
-    """Turn a server that cannot be reached into an error that says what to check.
-
-    Raises
-    ------
-    PlateError
-        Naming the URL.
-    """
+def _as_os_errors() -> Iterator[None]:
+    """Let a server that does not answer, or not to the end, look like a disk that does not."""
     try:
         yield
-    except BotoCoreError as error:
-        raise PlateError(
-            f"cannot reach {url}: {error}",
-            hint="check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        ) from error
+    except (BotoCoreError, BrokenTransferError, ResponseParserError) as error:
+        raise ConnectionError(errno.EIO, str(error)) from error
 
 
-def s3_files() -> s3fs.S3FileSystem:
+class S3Files(s3fs.S3FileSystem):  # type: ignore[misc]
+    """The files of all buckets; whatever fails is an OSError."""
+
+    # each time botocore gave up, which repeats by itself
+    retries = 3
+
+    async def _call_s3(self, method: str, *given: Any, **named: Any) -> Any:  # noqa: ANN401
+        with _as_os_errors():
+            answer = await super()._call_s3(method, *given, **named)
+        if method == "delete_objects" and answer.get("Errors"):
+            # s3fs goes over them in silence
+            first = answer["Errors"][0]
+            raise OSError(errno.EIO, f"{first.get('Key')}: {first.get('Message')}")
+        return answer
+
+    async def _cat_file(self, path: str, **options: Any) -> bytes:  # noqa: ANN401
+        # the body comes after the answer
+        with _as_os_errors():
+            content: bytes = await super()._cat_file(path, **options)
+        return content
+
+
+def s3_files() -> S3Files:
     """Return the file system of all buckets; s3fs keeps one per process."""
     # cached listings would hide what others write
-    return s3fs.S3FileSystem(use_listings_cache=False)
+    return S3Files(use_listings_cache=False)
 
 
 @dataclass(frozen=True)
@@ -72,7 +93,7 @@ class S3Storage(Storage):
         return self.url.removeprefix("s3://")
 
     @property
-    def _files(self) -> s3fs.S3FileSystem:
+    def _files(self) -> S3Files:
         return s3_files()
 
     def _path(self, key: str) -> str:
@@ -80,15 +101,18 @@ class S3Storage(Storage):
 
     def read(self, key: str) -> bytes:
         """Return the content of a file; FileNotFoundError where there is none."""
-        with read_errors(f"{self.url}/{key}"), connection_errors(self.url):
+        with read_errors(f"{self.url}/{key}"):
             content: bytes = self._files.cat_file(self._path(key))
         return content
 
     def exists(self, key: str) -> bool:
         """Tell whether a file has this key."""
-        with connection_errors(self.url):
-            found: bool = self._files.isfile(self._path(key))
-        return found
+        try:
+            # not by s3fs's `isfile`, which takes a server that is gone for a file that is
+            with read_errors(f"{self.url}/{key}"):
+                return bool(self._files.info(self._path(key))["type"] == "file")
+        except FileNotFoundError:
+            return False
 
     def contains(self, key: str) -> bool:
         """Tell whether a key lies below the root: S3 has no symbolic links."""
@@ -101,44 +125,45 @@ class S3Storage(Storage):
         path = self._path(key)
         if last_check:
             last_check()
-        with write_errors(f"{self.url}/{key}"), connection_errors(self.url):
+        with write_errors(f"{self.url}/{key}"):
             self._files.pipe_file(path, content)
 
     def write_unflushed(self, files: Mapping[str, bytes]) -> None:
         """Write or replace files, each whole or not at all, several at once."""
-        with write_errors(self.url), connection_errors(self.url):
+        with write_errors(self.url):
             self._files.pipe({self._path(key): content for key, content in files.items()})
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a file if there is none: True for exactly one of several that try at once."""
-        path = self._path(key)
-        with write_errors(f"{self.url}/{key}"), connection_errors(self.url):
+        path, maker = self._path(key), uuid.uuid4().hex
+        with write_errors(f"{self.url}/{key}"):
             try:
                 # If-None-Match: the server decides
-                self._files.pipe_file(path, content, mode="create")
+                self._files.pipe_file(path, content, mode="create", Metadata={_MAKER: maker})
             except FileExistsError:
-                return False
+                # it may be ours: the answer was lost, and botocore asked again
+                return bool(self._files.metadata(path).get(_MAKER) == maker)
         return True
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """Return the size in bytes of every file below, by key, sorted."""
         top = self._path(prefix) if prefix else self._root
-        with connection_errors(self.url):
+        with read_errors(f"s3://{top}"):
             found = self._files.find(top, detail=True)
         start = len(self._root) + 1
         return {name[start:]: int(found[name]["size"]) for name in sorted(found)}
 
     def delete(self, prefix: str) -> None:
         """Delete a file, or all files below a prefix; nothing there is fine."""
-        with write_errors(f"{self.url}/{prefix}"), connection_errors(self.url):
-            paths = self._files.find(self._path(prefix))
-            if paths:
-                self._files.rm(paths)
+        self._delete(self._path(prefix))
 
     def remove(self) -> None:
         """Delete all files of the prefix; nothing there is fine."""
-        with write_errors(self.url), connection_errors(self.url):
-            paths = self._files.find(self._root)
+        self._delete(self._root)
+
+    def _delete(self, path: str) -> None:
+        with write_errors(f"s3://{path}"):
+            paths = self._files.find(path)
             if paths:
                 self._files.rm(paths)
 
@@ -156,15 +181,15 @@ class S3Storage(Storage):
 
 
 @cache
-def _files_for_zarr(process: int) -> s3fs.S3FileSystem:
+def _files_for_zarr(process: int) -> S3Files:
     """Return the file system that Zarr's event loop uses, one per process."""
-    files = s3fs.S3FileSystem(use_listings_cache=False, asynchronous=True)
+    files = S3Files(use_listings_cache=False, asynchronous=True)
     # s3fs closes only the sessions of its own loop: the others would complain at exit
     atexit.register(_close_session, files)
     return files
 
 
-def _close_session(files: s3fs.S3FileSystem) -> None:
+def _close_session(files: S3Files) -> None:
     session = getattr(files, "_s3creator", None)
     if session:
         sync(session.__aexit__(None, None, None))

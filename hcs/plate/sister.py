@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hcs.errors import HcsError, PlateError, WriteError
+from hcs.errors import HcsError, PlateError, StorageError, WriteError
 from hcs.plate.create import create_arrays
 from hcs.plate.describe import image_attributes, plate_attributes, well_attributes
 from hcs.plate.group import OWN, document_key, read_attributes, write_group
@@ -184,6 +184,8 @@ def _list_fields(plate: Plate, sister: Plate, path: WellPath) -> None:
 def _well_attributes(plate: Plate, path: WellPath) -> dict[str, JSON]:
     try:
         well = plate.well(path)
+    except StorageError:
+        raise
     except HcsError:
         # told where the input is looked at; there is nothing to predict for it
         return {}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from hcs.errors import PlateError, WriteError
+from hcs.errors import PlateError, StorageError, WriteError
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 PARTIAL = ".partial"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+# what is so stays so, however often one looks
+_NEVER_READABLE = (errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_LOOK_AT_IT = (
+    "look at the disk, the network or the server, then run again: what is finished is kept"
+)
 
 
 def content_digest(content: bytes | memoryview) -> str:
@@ -53,7 +58,9 @@ def write_errors(target: str) -> Iterator[None]:
     Raises
     ------
     WriteError
-        The disk is full, the target is read-only, or what else the system says.
+        The disk is full, or the target is read-only.
+    StorageError
+        What else the system says: it may pass.
 
     Examples
     --------
@@ -70,13 +77,15 @@ def write_errors(target: str) -> Iterator[None]:
                 f"no space left to write {target}",
                 hint="free some and run again; what is finished is kept",
             ) from error
-        if error.errno in _FORBIDDEN:
+        if _is_forbidden(error):
             raise WriteError(
                 f"cannot write {target}: it is read-only ({error.strerror or error})",
                 hint="results go into the plate: get write permission, or have them put into a "
                 "plate of their own: hcs run --output PLATE",
             ) from error
-        raise WriteError(f"cannot write {target}: {error.strerror or error}") from error
+        raise StorageError(
+            f"cannot write {target}: {error.strerror or error}", hint=_LOOK_AT_IT
+        ) from error
 
 
 @contextmanager
@@ -88,14 +97,26 @@ def read_errors(target: str) -> Iterator[None]:
     FileNotFoundError
         There is no such file.
     PlateError
-        It cannot be read: no permission, a bad disk, a lost connection.
+        It cannot be read: no permission, or no file.
+    StorageError
+        What else the system says, a bad disk, a lost connection: it may pass.
     """
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(errno.ENOENT, "no such file", target) from error
     except OSError as error:
-        raise PlateError(f"cannot read {target}: {error.strerror or error}") from error
+        text = f"cannot read {target}: {error.strerror or error}"
+        if _is_forbidden(error):
+            raise PlateError(text, hint="get read permission") from error
+        if error.errno in _NEVER_READABLE:
+            raise PlateError(text) from error
+        raise StorageError(text, hint=_LOOK_AT_IT) from error
+
+
+def _is_forbidden(error: OSError) -> bool:
+    # a server's refusal has no number
+    return error.errno in _FORBIDDEN or isinstance(error, PermissionError)
 
 
 def check_key(key: str) -> str:

@@ -10,12 +10,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, groupby
 from threading import Event
 from typing import Any, Protocol
 
-from hcs.errors import HcsError, LockedError, StoppedError, WorkerError, WriteError
+from hcs.errors import HcsError, LockedError, StoppedError, StorageError, WorkerError, WriteError
 from hcs.plate.commit import check_writable, sweep
 from hcs.plate.lock import acquire
 from hcs.plate.open import Plate, open_plate
@@ -153,7 +154,7 @@ def _finished(plate: Plate, plan: Plan, report: Report, token: int) -> Report:
     """Write the plate's tables; where that fails, what became of the wells is told all the same."""
     try:
         return replace(report, outputs=finish(plate, plan, report, token))
-    except WriteError as error:
+    except (WriteError, StorageError) as error:
         return replace(report, failure=failure_of(error))
 
 
@@ -210,8 +211,9 @@ class _Visits:
                 raise
             # whatever it was: one bad well never stops the others
             outcome = _failed(well.well, error, time.monotonic() - begun)
-        starts = self.attempts.most(name)
-        outcome = replace(outcome, attempts=starts)
+        # how often it was started is for people to read
+        with suppress(StorageError):
+            outcome = replace(outcome, attempts=self.attempts.most(name))
         self._note(outcome, number)
         return outcome
 

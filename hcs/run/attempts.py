@@ -8,6 +8,7 @@ waited in the queue of a worker that died is not charged, nor is work whose work
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import time
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Literal
 
-from hcs.errors import WorkerError
+from hcs.errors import StorageError, WorkerError, WriteError
 from hcs.plate.storage import Storage
+
+_log = logging.getLogger(__name__)
 
 _Kind = Literal["json", "back", "retired"]
 _NOT_CHARGED: tuple[_Kind, ...] = ("back", "retired")
@@ -69,7 +72,11 @@ class Attempts:
 
         What it found can still be lost with its worker, which a neighbour may kill.
         """
-        self.companion.create(self._key(name, number, "back"), b"")
+        try:
+            self.companion.create(self._key(name, number, "back"), b"")
+        except (WriteError, StorageError) as error:
+            # the work is done, or has its own error to tell
+            _log.warning("start %d of %s counts as one whose worker died: %s", number, name, error)
 
     def retire(self, name: str, number: int) -> None:
         """Write down that a worker was retired in the middle of a start, which does not count."""

@@ -18,7 +18,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from hcs.errors import HcsError, WorkerError
+from hcs.errors import HcsError, StorageError, WorkerError
 from hcs.run.attempts import Attempts
 from hcs.run.retirement import noted
 
@@ -132,13 +132,13 @@ class Cluster:
             finally:
                 self._workers.forget(future)
             if isinstance(result, _Refused):
-                raise result.error
+                error = result.error
             if error is None:
                 return result
             if isinstance(error, CancelledError):
                 raise scheduler_lost(call.name) from error
             if not is_passing(error) or max(tries, attempts.count(call.name)) >= attempts.limit:
-                raise error
+                raise _in_words(error, call.name)
             _log.warning("%s is tried again: %s", call.name, error)
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class _Refused:
-    """What a call answers to bad input; an error that is raised, Dask prints with a traceback."""
+    """What a call answers when it knows why; an error that is raised, Dask prints with a trace."""
 
     error: HcsError
 
@@ -190,14 +190,23 @@ def is_passing(error: BaseException) -> bool:
 
     Examples
     --------
-    >>> is_passing(ConnectionResetError()), is_passing(HcsError("bad input"))
+    >>> is_passing(StorageError("bad disk")), is_passing(HcsError("bad input"))
     (True, False)
     """
     from distributed import KilledWorker
 
     if isinstance(error, HcsError):
-        return isinstance(error, CallTimeoutError)
+        return isinstance(error, CallTimeoutError | StorageError)
     return isinstance(error, OSError | MemoryError | KilledWorker)
+
+
+def _in_words(error: BaseException, name: str) -> BaseException:
+    if not isinstance(error, MemoryError):
+        return error
+    return WorkerError(
+        f"{name} ran out of memory: {error}",
+        hint="see `hcs plan`; fewer workers (--workers) leave more for each",
+    )
 
 
 def start_call(call: Call, attempts: Attempts) -> Any:  # noqa: ANN401 - whatever the call returns

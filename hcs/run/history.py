@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from hcs.errors import WriteError
+from hcs.errors import StorageError, WriteError
 from hcs.plate.commit import JSON
 from hcs.plate.path import WellPath
 from hcs.plate.storage import Storage
@@ -148,7 +148,7 @@ class History:
         key = f"{FOLDER}/{self._token:08d}/{name}.json"
         try:
             self._companion.write(key, json.dumps(content, indent=1).encode())
-        except WriteError as error:
+        except (WriteError, StorageError) as error:
             _log.warning("the record of this run is not complete: %s", error)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hcs.errors import HcsError, MissingError, PlateError, SettingsError
+from hcs.errors import HcsError, MissingError, PlateError, SettingsError, StorageError
 from hcs.plate.commit import Marker, marked_steps, read_marker, remove_marker, sweep
 from hcs.plate.consolidated import renew_consolidated
 from hcs.plate.group import OWN, read_attributes
@@ -181,6 +181,8 @@ def _reads(marker: Marker, other: Marker) -> bool:
 def _fields(plate: Plate, well: WellPath) -> tuple[FieldPath, ...]:
     try:
         return plate.well(well).fields
+    except StorageError:
+        raise
     except HcsError:
         # of a well that cannot be read nothing was ever made
         return ()
@@ -234,6 +236,8 @@ def _is_whole(plate: Plate, field: FieldPath, name: str | None) -> bool:
     plate.forget(field)
     try:
         _ = plate.label_image(field, name) if name else plate.field_image(field)
+    except StorageError:
+        raise
     except HcsError:
         return False
     return True

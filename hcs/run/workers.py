@@ -27,6 +27,8 @@ def dask_settings() -> dict[str, object]:
         "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
         "distributed.deploy.lost-worker-timeout": _BACK_WITHIN,
         "distributed.nanny.pre-spawn-environ": one_thread_each(),
+        # a worker keeps nothing between two wells that pausing would free: it would wait for ever
+        "distributed.worker.memory.pause": False,
         "distributed.admin.large-graph-warning-threshold": "10MB",
     }
 

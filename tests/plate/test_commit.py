@@ -14,7 +14,7 @@ import pytest
 import zarr
 from hypothesis import given
 
-from hcs.errors import CorruptError, LockedError, MissingError
+from hcs.errors import CorruptError, LockedError, MissingError, StorageError
 from hcs.plate.commit import (
     EVERYTHING,
     Marker,
@@ -170,7 +170,7 @@ def test_verify_names_what_is_missing_truncated_and_flipped(plate: BarePlate, lo
         f"{flipped} is damaged: its 100 bytes are not those that were written",
     ]
     assert verify(plate, manifest) == problems
-    with pytest.raises(CorruptError, match="step ssl of B/03 is not marked as done") as caught:
+    with pytest.raises(StorageError, match="step ssl of B/03 is not marked as done") as caught:
         write_marker(plate, WELL, Marker("ssl", "abc", manifest), lock.token)
     assert all(problem in str(caught.value) for problem in problems)
     assert read_marker(plate, WELL, "ssl") is None
@@ -178,7 +178,7 @@ def test_verify_names_what_is_missing_truncated_and_flipped(plate: BarePlate, lo
 
 def test_the_message_stays_short_when_all_is_lost(plate: BarePlate, lock: Lock) -> None:
     manifest = {f"c/{i}": content_digest(b"") for i in range(9)}
-    with pytest.raises(CorruptError, match=r"of the plate is not marked .*; and 4 more"):
+    with pytest.raises(StorageError, match=r"of the plate is not marked .*; and 4 more"):
         write_marker(plate, None, Marker("pool", "abc", manifest), lock.token)
 
 

@@ -1,12 +1,15 @@
 import errno
+import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hcs.errors import PlateError, WriteError
+from hcs.errors import HcsError, PlateError, StorageError, WriteError
 from hcs.plate.storage import Storage
 
 
@@ -28,16 +31,20 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "words"),
+    ("number", "kind", "words"),
     [
-        (errno.ENOSPC, "no space left to write .*demo.zarr/a"),
-        (errno.EDQUOT, "no space left to write .*demo.zarr/a"),
-        (errno.EROFS, "cannot write .*demo.zarr/a: it is read-only .*get write permission"),
-        (errno.EIO, "cannot write .*demo.zarr/a: Input/output error"),
+        (errno.ENOSPC, WriteError, "no space left to write .*demo.zarr/a"),
+        (errno.EDQUOT, WriteError, "no space left to write .*demo.zarr/a"),
+        (errno.EROFS, WriteError, "demo.zarr/a: it is read-only .*get write permission"),
+        (errno.EIO, StorageError, "demo.zarr/a: Input/output error .look at the disk"),
     ],
 )
 def test_a_failed_write_names_the_file_and_keeps_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    kind: type[HcsError],
+    words: str,
 ) -> None:
     storage = Storage.open(tmp_path / "demo.zarr")
     storage.write("a", b"old")
@@ -46,11 +53,52 @@ def test_a_failed_write_names_the_file_and_keeps_the_old_one(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr("hcs.plate.local.PAUSES_S", (0.0, 0.0))
     for write in (storage.write, storage.create):
-        with pytest.raises(WriteError, match=words):
+        with pytest.raises(kind, match=words):
             write("a", b"new")
     assert storage.sizes() == {"a": 3}
     assert storage.read("a") == b"old"
+
+
+class Failing:
+    """A function that fails so many times, as a disk does, before it works."""
+
+    def __init__(self, function: Callable[..., Any], times: int) -> None:
+        self._function = function
+        self.left = times
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        if self.left:
+            self.left -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return self._function(*arguments, **options)
+
+
+@pytest.mark.parametrize("what", ["open", "fsync", "scandir"])
+def test_a_disk_that_fails_for_a_moment_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    monkeypatch.setattr("hcs.plate.local.PAUSES_S", (0.0, 0.0))
+    storage = Storage.open(tmp_path / "demo.zarr")
+    storage.write("B/a", b"old")
+    acts: dict[str, tuple[Any, str, Callable[[], object]]] = {
+        "open": (io, "open", lambda: storage.read("B/a")),
+        "fsync": (os, "fsync", lambda: storage.write("B/a", b"new")),
+        "scandir": (os, "scandir", storage.sizes),
+    }
+    module, name, act = acts[what]
+    expected = act()
+    passing = Failing(getattr(module, name), 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, passing)
+        assert act() == expected
+    assert passing.left == 0
+    assert "is tried again: Input/output error" in caplog.text
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, Failing(getattr(module, name), 3))
+        with pytest.raises(StorageError, match=r"demo.zarr.*: Input/output error"):
+            act()
 
 
 def test_create_on_a_file_system_without_hard_links(

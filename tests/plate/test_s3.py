@@ -30,12 +30,13 @@ def test_without_s3fs_one_sentence_says_what_to_install() -> None:
 
 
 _ON_A_DEAD_SERVER = """
-import s3fs
-from hcs.errors import PlateError
+from hcs.errors import StorageError
 from hcs.plate.storage import Storage
-s3fs.S3FileSystem.retries = 1
-try: Storage.open("s3://bucket/demo.zarr").read("a")
-except PlateError as error: print(error)
+storage = Storage.open("s3://bucket/demo.zarr")
+acts = [lambda: storage.read("a"), lambda: storage.exists("a"), lambda: storage.sizes()]
+for act in [*acts, lambda: storage.write("a", b""), lambda: storage.delete("a")]:
+    try: act()
+    except StorageError as error: print(error)
 """
 
 
@@ -48,9 +49,15 @@ def test_a_server_that_does_not_answer() -> None:
     result = subprocess.run(
         command, capture_output=True, check=True, text=True, env=os.environ | dead | secrets
     )
-    assert result.stdout.startswith("cannot reach s3://bucket/demo.zarr: ")
-    assert "127.0.0.1:1" in result.stdout
-    assert "(check AWS_ENDPOINT_URL, " in result.stdout
+    lines = result.stdout.splitlines()
+    assert [line.split(" s3://")[0] for line in lines] == [
+        *["cannot read"] * 3,
+        *["cannot write"] * 2,
+    ]
+    for line in lines:
+        assert "s3://bucket/demo.zarr" in line
+        assert "http://127.0.0.1:1/" in line
+        assert "(look at the disk, the network or the server" in line
 
 
 _READS_THROUGH_ZARR = """
