@@ -15,12 +15,14 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from threading import Event
 from typing import Any
+from uuid import UUID
 
 from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import Cancelled, Cancelling, Completed, Failed
 from prefect.utilities.urls import url_for
 
 from flows.analyse import analyse_plate
@@ -31,8 +33,9 @@ from flows.progress import API_ERRORS, Artifacts
 from flows.watcher import Watcher, watching
 from hcs.errors import EXIT_DONE, EXIT_PARTIAL, HcsError, StoppedError
 from hcs.run.analyse import analyse
-from hcs.run.night import OnPlate, PlateRun, run_night
+from hcs.run.night import OnPlate, run_night
 from hcs.run.night_report import NightReport, PlateRecord
+from hcs.run.night_run import PlateRun
 from hcs.run.night_settings import NightSettings
 from hcs.run.night_summary import to_markdown, to_text
 from hcs.settings import Settings
@@ -102,22 +105,40 @@ def nightly(
         if watcher.on_plate:
             watcher.on_plate(record)
 
-    cancelled = Event()
-
-    def run(url: str, own: Settings) -> PlateRun:
-        if cancelled.is_set():
-            raise StoppedError("the night was stopped before this plate", hint="start it again")
-        return _analysed(url, own)
-
+    run = SubFlows()
     try:
-        with heeding_cancellation(cancelled.set):
+        with heeding_cancellation(run.cancelled.set):
             report = run_night(folder, settings, night, run=run, on_plate=on_plate)
     except HcsError as error:
         watcher.error = error
         messenger.send(f"hcs: no night in {folder}", str(error))
         return Failed(message=str(error))
+    if run.cancelled.is_set():
+        report = replace(report, stopped=True)
     watcher.night = _told(report, night, messenger)
-    return Cancelled(message=report.line) if cancelled.is_set() else _state_of(watcher.night)
+    return _state_of(watcher.night)
+
+
+class SubFlows:
+    """Analyses each plate as a sub-flow of the night."""
+
+    def __init__(self) -> None:
+        self.cancelled = Event()
+
+    def __call__(self, url: str, settings: Settings) -> PlateRun:
+        """Analyse one plate."""
+        if self.cancelled.is_set():
+            raise StoppedError("the night was stopped before this plate", hint="start it again")
+        return _analysed(url, settings)
+
+    def stop(self) -> None:
+        """Cancel the night, which its sub-flows heed."""
+        self.cancelled.set()
+        try:
+            with get_client(sync_client=True) as client:
+                client.set_flow_run_state(UUID(flow_run.id), Cancelling(), force=True)
+        except API_ERRORS as error:
+            Artifacts("").warn(error)
 
 
 class Summary(Artifacts):
@@ -161,6 +182,8 @@ def _link() -> str:
 
 
 def _state_of(report: NightReport) -> State[Any]:
+    if report.stopped:
+        return Cancelled(message=report.line)
     if report.exit_code == EXIT_DONE:
         return Completed(message=report.line)
     if report.exit_code == EXIT_PARTIAL:

@@ -39,6 +39,12 @@ class Apprise(AppriseNotificationBlock):
     _block_type_name = "Apprise"
     _block_type_slug = "apprise"
 
+    def block_initialization(self) -> None:
+        """Say that messages are plain text: mails are HTML, and lines would run together."""
+        super().block_initialization()
+        # its default, None, is all that types say
+        self._apprise_client.asset.body_format = "text"  # type: ignore[assignment]
+
 
 class Messenger:
     """Blocks that were loaded while somebody is still there to mend them.

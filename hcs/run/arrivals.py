@@ -73,14 +73,19 @@ def arrival_of(plate: Plate, night: NightSettings, now: datetime) -> Arrival:
     # a file server's clock may be ahead of this machine's
     rest = max(now - pixels.changed, timedelta(0))
     if rest < timedelta(minutes=night.unchanged_min):
-        return Arrival("arriving", f"its pixels changed {in_words(rest.total_seconds())} ago")
+        ago, asked = in_words(rest.total_seconds()), in_words(night.unchanged_min * 60)
+        why = f"its pixels changed {ago} ago, and shall rest for {asked}"
+        return Arrival("arriving", why)
     lacking = _lacking(plate, pixels.fields)
     if not lacking:
         return Arrival("arrived", f"complete and unchanged for {in_words(rest.total_seconds())}")
     why = f"incomplete: {_some(lacking)}; unchanged for {in_words(rest.total_seconds())}"
     limit = night.incomplete_after_h
-    waited = limit is not None and rest >= timedelta(hours=limit)
-    return Arrival("arrived" if waited else "arriving", why)
+    if limit is None:
+        return Arrival("arriving", why)
+    if rest >= timedelta(hours=limit):
+        return Arrival("arrived", why)
+    return Arrival("arriving", f"{why}, taken as it is after {in_words(limit * 3600)}")
 
 
 def _lacking(plate: Plate, with_pixels: frozenset[str]) -> list[str]:

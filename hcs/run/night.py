@@ -17,13 +17,13 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from zoneinfo import ZoneInfo
 
-from hcs.errors import HcsError, LockedError
+from hcs.errors import HcsError, LockedError, StoppedError
 from hcs.plate.arrivals import absolute, find_plates
 from hcs.plate.storage import Storage
-from hcs.run.analyse import analyse
 from hcs.run.budget import NIGHT_FOLDER, Rates, in_words, next_time, share_of
-from hcs.run.night_look import Ready, look_at, quarantined
+from hcs.run.night_look import Ready, look_at, with_quarantine
 from hcs.run.night_report import STATES, NightReport, PlateRecord, failed_record, record_of
+from hcs.run.night_run import RunPlate, Unwatched
 from hcs.run.night_settings import NightSettings
 from hcs.run.night_summary import to_markdown
 from hcs.run.outcome import Report
@@ -38,15 +38,6 @@ _ORDER = {state: number for number, state in enumerate(STATES)}
 _PASSING = ("still arriving", "unreadable", "in use", "no time left")
 
 
-@dataclass(frozen=True)
-class PlateRun:
-    """What a run of a plate came to, and where it can be looked at."""
-
-    report: Report
-    link: str = ""
-
-
-RunPlate = Callable[[str, Settings], PlateRun]
 OnPlate = Callable[[PlateRecord], None]
 
 
@@ -58,17 +49,12 @@ class Clock:
     sleep: Callable[[float], None] = time.sleep
 
 
-def analyse_plainly(url: str, settings: Settings) -> PlateRun:
-    """Analyse a plate that nobody watches."""
-    return PlateRun(analyse(url, settings))
-
-
 def run_night(
     folder: str,
     settings: Settings | None = None,
     night: NightSettings | None = None,
     *,
-    run: RunPlate = analyse_plainly,
+    run: RunPlate | None = None,
     on_plate: OnPlate | None = None,
     clock: Clock | None = None,
 ) -> NightReport:
@@ -81,8 +67,8 @@ def run_night(
     settings : Settings or None
         For all plates; files beside them change them, see `hcs.run.overrides`.
     night : NightSettings or None
-    run : callable
-        Analyses one plate; called from several threads if `at_once` is more than 1.
+    run : RunPlate or None
+        None for a night that nobody watches.
     on_plate : callable or None
         Hears of every plate that was to be analysed, when it is through.
     clock : Clock or None
@@ -90,7 +76,7 @@ def run_night(
     Returns
     -------
     NightReport
-        Also where plates failed: none stops the others.
+        Also where plates failed: none stops the others; and where Ctrl-C stopped the night.
 
     Raises
     ------
@@ -98,14 +84,20 @@ def run_night(
         There is no such folder, or it cannot be listed.
     """
     place = absolute(folder)
-    here = _Night(place, settings or Settings(), night or NightSettings(), run, clock or Clock())
+    settings, night = settings or Settings(), night or NightSettings()
+    here = _Night(place, settings, night, run or Unwatched(), clock or Clock())
     here.on_plate = on_plate or _ignore
-    while True:
-        ready = here.look()
-        if ready:
-            here.start(ready)
-        elif not here.wait():
-            return here.report()
+    try:
+        while True:
+            ready = here.look()
+            if ready:
+                here.start(ready)
+            elif not here.wait():
+                break
+    except KeyboardInterrupt:
+        # Slurm sends it too, before a job's time is over: the morning wants its summary
+        here.stop()
+    return here.report()
 
 
 class _Night:
@@ -123,6 +115,8 @@ class _Night:
         self._rates = Rates(folder)
         self._records = dict[str, PlateRecord]()
         self._put_off = set[str]()
+        self._left = dict[str, Ready]()
+        self._stopping = threading.Event()
         self._one_at_a_time = threading.Lock()
 
     def look(self) -> list[Ready]:
@@ -139,6 +133,7 @@ class _Night:
 
     def start(self, ready: Sequence[Ready]) -> None:
         """Analyse plates, in order, and return when all are through."""
+        self._left = {one.url: one for one in ready}
         at_once = self._settings.at_once
         if at_once == 1:
             # in this thread, where Ctrl-C is heard
@@ -152,7 +147,9 @@ class _Night:
                 for future in futures:
                     future.result()
             except BaseException:
+                self._stopping.set()
                 threads.shutdown(wait=False, cancel_futures=True)
+                self._run.stop()
                 raise
 
     def wait(self) -> bool:
@@ -166,6 +163,12 @@ class _Night:
         self._put_off.clear()
         return True
 
+    def stop(self) -> None:
+        """End the night with what was on its way or to be begun."""
+        self._stopping.set()
+        for plate in self._left.values():
+            self._records[plate.url] = _stopped(plate)
+
     def report(self) -> NightReport:
         """Sum up, and leave the summary beside the plates."""
         report = NightReport(
@@ -174,6 +177,7 @@ class _Night:
             self._clock.now().astimezone(self._zone),
             self._until and self._until.astimezone(self._zone),
             tuple(sorted(self._records.values(), key=lambda one: (_ORDER[one.state], one.url))),
+            stopped=self._stopping.is_set(),
         )
         try:
             beside = Storage.open(f"{self._folder}/{NIGHT_FOLDER}")
@@ -200,6 +204,7 @@ class _Night:
         record = self._late(plate) or self._analysed(plate)
         with self._one_at_a_time:
             self._records[plate.url] = record
+            self._left.pop(plate.url)
             if record.state in _PASSING:
                 self._put_off.add(plate.url)
             self.on_plate(record)
@@ -218,7 +223,7 @@ class _Night:
             plate.url,
             "no time left",
             f"needs about {in_words(needs)}, {in_words(max(left, 0))} are left",
-            "night.priority beside it puts it first; `hcs run` analyses it at any hour",
+            "night.priority beside it puts it first; `hcs nightly` without an hour takes it now",
             wells=len(plate.bytes_of),
             expected_s=needs,
             settings_files=plate.own.files,
@@ -229,31 +234,46 @@ class _Night:
         expected = self._rates.seconds(plate.n_bytes, settings)
         try:
             run = self._run(plate.url, settings)
-        except LockedError as error:
-            record = PlateRecord(plate.url, "in use", error.message, error.hint)
-        except HcsError as error:
-            record = failed_record(plate.url, error)
         except Exception as error:  # noqa: BLE001 - one bad plate never stops the others
-            _log.exception("plate %s", plate.url)
-            record = failed_record(plate.url, error)
+            record = self._undone(plate, error)
         else:
             record = replace(record_of(plate.url, run.report), link=run.link)
             self._measure(plate, run.report, settings)
         took = (self._clock.now() - begun).total_seconds()
-        return replace(
+        record = replace(
             record,
             wells=record.wells or len(plate.bytes_of),
-            quarantined=quarantined(plate.url),
             seconds=took,
             expected_s=expected,
             settings_files=plate.own.files,
         )
+        return with_quarantine(record)
+
+    def _undone(self, plate: Ready, error: Exception) -> PlateRecord:
+        # whatever a run says that is stopped from another thread
+        if self._stopping.is_set() or isinstance(error, StoppedError):
+            return _stopped(plate)
+        if isinstance(error, LockedError):
+            return PlateRecord(plate.url, "in use", error.message, error.hint)
+        if not isinstance(error, HcsError):
+            _log.error("plate %s", plate.url, exc_info=error)
+        return failed_record(plate.url, error)
 
     def _measure(self, plate: Ready, report: Report, settings: Settings) -> None:
         done = (one.well for one in report.outcomes if one.state == "done")
         n_bytes = sum(plate.bytes_of.get(well, 0) for well in done)
         with self._one_at_a_time:
             self._rates.add(report.seconds, n_bytes, settings)
+
+
+def _stopped(plate: Ready) -> PlateRecord:
+    return PlateRecord(
+        plate.url,
+        "stopped",
+        "the night was stopped before it was done",
+        "the next night goes on where it was",
+        wells=len(plate.bytes_of),
+    )
 
 
 def _ignore(record: PlateRecord) -> None:

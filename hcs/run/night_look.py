@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from hcs.errors import HcsError, PlateError
+from hcs.errors import QUALITY, HcsError, PlateError
 from hcs.plate.arrivals import is_product
 from hcs.plate.commit import read_marker
 from hcs.plate.open import Plate, open_plate
@@ -95,16 +95,22 @@ def is_done(plate: Plate, plan: Plan) -> bool:
     return all(noted.get(str(well.well)) == _standing(well) for well in plan.wells)
 
 
-def quarantined(url: str) -> int | None:
-    """Return how many rows the plate's table of quarantine has; None where that is not known."""
+def with_quarantine(record: PlateRecord) -> PlateRecord:
+    """Return a record with the rows of the plate's table of quarantine, as far as that is known.
+
+    Among them are wells that are done, and that somebody should look at.
+    """
     try:
-        plate = open_plate(url)
+        plate = open_plate(record.url)
         if "quarantine" not in table_names(plate, None):
-            return None
-        return len(plate.table("quarantine"))
+            return record
+        causes = list(plate.table("quarantine")["cause"])
     except HcsError:
         # what cannot be read is told of where it matters
-        return None
+        return record
+    flagged = causes.count(QUALITY)
+    told = [record.why, *([f"{QUALITY} ({flagged})"] if flagged else [])]
+    return replace(record, quarantined=len(causes), why=", ".join(filter(None, told)))
 
 
 def _look(
@@ -149,11 +155,11 @@ def _nothing_to_do(url: str, plan: Plan) -> PlateRecord:
         for well in plan.wells
         if well.failure
     )
-    return PlateRecord(
+    record = PlateRecord(
         url,
         "nothing to do",
         wells=len(plan.wells),
         done=sum(well.is_done for well in plan.wells),
         failed=failed,
-        quarantined=quarantined(url),
     )
+    return with_quarantine(record)

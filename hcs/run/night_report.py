@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from hcs.errors import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL
+from hcs.errors import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_STOPPED
 from hcs.run.outcome import Failure, Report, WellOutcome, failure_of
 
 PlateState = Literal[
@@ -15,6 +15,7 @@ PlateState = Literal[
     "partly done",
     "failed",
     "no time left",
+    "stopped",
     "unreadable",
     "in use",
     "still arriving",
@@ -25,13 +26,20 @@ STATES: tuple[PlateState, ...] = (
     "failed",
     "unreadable",
     "partly done",
+    "stopped",
     "no time left",
     "in use",
     "done",
     "still arriving",
     "nothing to do",
 )
-_NOT_DONE: tuple[PlateState, ...] = ("failed", "unreadable", "partly done", "no time left")
+_NOT_DONE: tuple[PlateState, ...] = (
+    "failed",
+    "unreadable",
+    "partly done",
+    "stopped",
+    "no time left",
+)
 _SOME_DONE: tuple[PlateState, ...] = ("done", "partly done", "nothing to do")
 _BY_EXIT_CODE: dict[int, PlateState] = {
     EXIT_DONE: "done",
@@ -49,7 +57,7 @@ class PlateRecord:
     url : str
     state : str
         ``failed``: nothing of it was done; ``in use``: by another run; ``no time left``: it was
-        not begun because of the hour.
+        not begun because of the hour; ``stopped``: the night was, before the plate was done.
     why, hint : str
         Why it is not done, and what to do about it.
     wells, done : int
@@ -97,6 +105,8 @@ class NightReport:
     plates : tuple of PlateRecord
         In the order of `STATES`.
     warnings : tuple of str
+    stopped : bool
+        Whether somebody stopped the night.
     """
 
     folder: str
@@ -105,10 +115,16 @@ class NightReport:
     until: datetime | None
     plates: tuple[PlateRecord, ...]
     warnings: tuple[str, ...] = ()
+    stopped: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0 no plate left undone, 2 some, 1 none done; those in use or arriving do not count."""
+        """0 no plate left undone, 2 some, 1 none done; those in use or arriving do not count.
+
+        130 where the night was stopped.
+        """
+        if self.stopped:
+            return EXIT_STOPPED
         if not any(plate.state in _NOT_DONE for plate in self.plates):
             return EXIT_DONE
         some = any(plate.state in _SOME_DONE for plate in self.plates)

@@ -22,11 +22,17 @@ from hcs.settings import problems_of
 
 
 def _check_hour(value: object) -> object:
-    """Take 7:00 as people write it, and as YAML takes it: 420, to base 60."""
+    """Take 7 and 7:00 as people write them, and 7:00 as YAML takes it: 420, to base 60."""
+    if isinstance(value, str):
+        text = value.strip()
+        if not text.isdecimal():
+            return text.rjust(5, "0") if ":" in text else text
+        value = int(text)
     if isinstance(value, int) and not isinstance(value, bool):
-        hour, minute = divmod(value, 60)
+        # YAML's least is 1:00, which is 60
+        hour, minute = divmod(value, 60) if value >= 60 else (value, 0)
         return f"{hour:02}:{minute:02}"
-    return value.strip().rjust(5, "0") if isinstance(value, str) else value
+    return value
 
 
 Hour = Annotated[time, BeforeValidator(_check_hour)]

@@ -15,6 +15,7 @@ from hcs.run.outcome import WellOutcome
 _LONGEST_TEXT = 3000
 _MOST_WELLS = 100
 _MOST_NAMES = 20
+_MOST_WELLS_OF_PLATE = 3
 _QUIET = ("still arriving", "nothing to do")
 # what means something to Markdown or HTML
 _SPECIAL = re.compile(r"([\\`*_\[\]<>&|#~!])")
@@ -35,8 +36,10 @@ def to_markdown(report: NightReport, link: str = "") -> str:
 
 def to_text(report: NightReport, link: str = "") -> str:
     """Return the summary as lines of text, short enough for a chat."""
-    lines = [_when(report), *(_line(one) for one in report.plates if one.state not in _QUIET)]
-    lines += _rest(report.plates, str)
+    lines = [_when(report)]
+    for plate in report.plates:
+        lines += [] if plate.state in _QUIET else _lines(plate, report.folder)
+    lines += _rest(report, str)
     lines += [f"warning: {warning}" for warning in report.warnings]
     text = "\n".join(_one_line(line) for line in lines)
     if len(text) > _LONGEST_TEXT:
@@ -68,6 +71,17 @@ def escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", _one_line(text))
 
 
+def name_in(folder: str, url: str) -> str:
+    """Return where a plate is in the folder that is watched: names alone may come twice.
+
+    Examples
+    --------
+    >>> name_in("/data/plates", "/data/plates/may/a.zarr")
+    'may/a.zarr'
+    """
+    return url.rstrip("/").removeprefix(f"{folder.rstrip('/')}/")
+
+
 def _markdown(report: NightReport, link: str) -> Iterator[str]:
     yield f"# {escaped(report.line)}"
     yield ""
@@ -75,21 +89,21 @@ def _markdown(report: NightReport, link: str) -> Iterator[str]:
     rows = [one for one in report.plates if one.state not in _QUIET]
     if rows:
         yield from ("", _row(_HEAD), _row(["---"] * len(_HEAD)))
-        yield from (_row(_cells(one)) for one in rows)
-    yield from ("", *_wells(report.plates))
-    yield from (f"{line}\n" for line in _rest(report.plates, escaped))
+        yield from (_row(_cells(one, report.folder)) for one in rows)
+    yield from ("", *_wells(report))
+    yield from (f"{line}\n" for line in _rest(report, escaped))
     yield from (f"- warning: {escaped(warning)}" for warning in report.warnings)
 
 
 def _when(report: NightReport) -> str:
     took = in_words((report.ended - report.began).total_seconds())
     began, ended = (f"{when:%d %b %Y %H:%M}" for when in (report.began, report.ended))
-    until = f", plates begun for {report.until:%H:%M}" if report.until else ""
+    until = f", to be done by {report.until:%H:%M}" if report.until else ""
     return f"{report.folder}, {began} to {ended} ({took}){until}"
 
 
-def _cells(one: PlateRecord) -> list[str]:
-    name = escaped(_name(one))
+def _cells(one: PlateRecord, folder: str) -> list[str]:
+    name = escaped(name_in(folder, one.url))
     known = one.quarantined is not None
     return [
         f"[{name}]({one.link})" if _is_web(one.link) else name,
@@ -103,15 +117,19 @@ def _cells(one: PlateRecord) -> list[str]:
     ]
 
 
-def _wells(plates: Sequence[PlateRecord]) -> Iterator[str]:
+def _wells(report: NightReport) -> Iterator[str]:
     """Tell of each well that is not done: what happened, and what to do."""
-    wells = [(plate, well) for plate in plates for well in plate.failed]
+    wells = [
+        (name_in(report.folder, plate.url), well)
+        for plate in report.plates
+        for well in plate.failed
+    ]
     if not wells:
         return
     head = ("plate", "well", "cause", "what", "what to do")
     yield from ("## Wells that are not done", "", _row(head), _row(["---"] * len(head)))
     for plate, well in wells[:_MOST_WELLS]:
-        yield _row([escaped(text) for text in (_name(plate), well.well.name, *_told(well))])
+        yield _row([escaped(text) for text in (plate, well.well.name, *_told(well))])
     if len(wells) > _MOST_WELLS:
         yield f"\n{len(wells) - _MOST_WELLS} more: see the tables `quarantine` of the plates."
     yield ""
@@ -123,28 +141,33 @@ def _told(well: WellOutcome) -> tuple[str, str, str]:
     return well.failure.cause, well.failure.message, well.failure.hint
 
 
-def _rest(plates: Sequence[PlateRecord], show: Any) -> Iterator[str]:  # noqa: ANN401 - str is a type
-    for one in plates:
+def _rest(report: NightReport, show: Any) -> Iterator[str]:  # noqa: ANN401 - str is a type
+    named = [(name_in(report.folder, one.url), one) for one in report.plates]
+    for name, one in named:
         if one.state == "still arriving":
-            yield show(f"still arriving: {_name(one)}: {one.why}")
-    done = [_name(one) for one in plates if one.state == "nothing to do"]
+            yield show(f"still arriving: {name}: {one.why}")
+    done = [name for name, one in named if one.state == "nothing to do"]
     if done:
         more = f" and {len(done) - _MOST_NAMES} more" if len(done) > _MOST_NAMES else ""
         yield show(f"nothing to do: {', '.join(done[:_MOST_NAMES])}{more}")
 
 
-def _line(one: PlateRecord) -> str:
-    why = f"; {_why(one)}" if _why(one) else ""
-    wells = f"{one.done} of {one.wells} wells in {in_words(one.seconds)}"
-    return f"{one.state}: {_name(one)}: {wells}{why}"
+def _lines(one: PlateRecord, folder: str) -> Iterator[str]:
+    """Tell of a plate, and of the first of its wells that are not done."""
+    counts = [f"{one.done} of {one.wells} wells done"] if one.seconds else []
+    counts += [f"{len(one.failed)} failed"] if one.failed else []
+    counts += [f"{one.quarantined} in quarantine"] if one.quarantined else []
+    counts += [in_words(one.seconds)] if one.seconds else []
+    told = "; ".join(filter(None, [", ".join(counts), _why(one)]))
+    yield f"{one.state}: {name_in(folder, one.url)}: {told}"
+    for well in one.failed[:_MOST_WELLS_OF_PLATE]:
+        yield f"  {well.line}"
+    if one.state != "done" and _is_web(one.link):
+        yield f"  {one.link}"
 
 
 def _why(one: PlateRecord) -> str:
     return f"{one.why} ({one.hint})" if one.hint else one.why
-
-
-def _name(one: PlateRecord) -> str:
-    return one.url.rstrip("/").rpartition("/")[2]
 
 
 def _row(cells: Sequence[str]) -> str:

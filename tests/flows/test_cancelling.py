@@ -69,7 +69,7 @@ def test_a_cancelled_night_stops_its_plate_and_begins_no_other(prefect_api, tiny
     first, *others = sorted(report.plates, key=lambda one: one.url)
     assert first.state == "done"
     assert [(one.state, one.why) for one in others] == [
-        ("failed", "the night was stopped before this plate")
+        ("stopped", "the night was stopped before it was done")
     ]
     assert httpx.get(asked[0], timeout=30).json()["state"]["type"] == "CANCELLED"
 

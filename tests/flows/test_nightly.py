@@ -6,6 +6,9 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email import message_from_string
+from email.policy import default
+from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -210,9 +213,14 @@ def test_a_night_is_seen_in_the_ui_and_told_by_mail_and_chat(server, folder, web
     assert chat["title"] == f"hcs, plates: {LINE}"
     assert chat["text"].endswith(run["id"])
     assert f"Subject: hcs, plates: {LINE.partition(',')[0]}" in mail
-    told = "partly done: tiny.zarr: 1 of 2 wells in"
+    told = "partly done: tiny.zarr: 1 of 2 wells done, 1 failed, 1 in quarantine, "
     assert told in chat["text"]
-    assert told in mail
+    assert f"\n  {link}\n" in chat["text"]
+    # as a line of its own, in mails that are HTML too
+    for kind in ("plain", "html"):
+        body = message_from_string(mail, policy=default).get_body((kind,)).get_content()
+        lines = unescape(body.replace("<br/>", "\n")).replace("\xa0", " ").splitlines()
+        assert any(line.startswith(told) for line in lines), kind
 
 
 def test_a_night_without_new_plates_starts_no_run_and_disturbs_nobody(server, folder, web_sink):
@@ -239,7 +247,7 @@ def _save_blocks(url: str, port: int) -> None:
     CustomWebhookNotificationBlock(
         name="screens", url=f"{url}/hook", json_data={"title": "{{subject}}", "text": "{{body}}"}
     ).save("screens", overwrite=True)
-    mail = f"mailto://127.0.0.1:{port}/?from=hcs@example.org&to=screens@example.org&format=text"
+    mail = f"mailto://127.0.0.1:{port}/?from=hcs@example.org&to=screens@example.org"
     Apprise(url=mail).save("screens", overwrite=True)
 
 
@@ -281,7 +289,7 @@ def test_an_api_that_is_gone_costs_no_plate(prefect_api, tmp_path, monkeypatch):
 
     make_plate(tmp_path / "a.zarr", {"A/01": FEW})
     night = NightSettings(unchanged_min=0)
-    monkeypatch.setattr("flows.nightly.nightly", gone)
+    monkeypatch.setattr("flows.nightly.run_from_command", gone)
     report = run_nightly(str(tmp_path), here(), night)
     assert states(report) == {"a": "done"}
     assert report.warnings[0].startswith("Prefect's API did not answer: ")

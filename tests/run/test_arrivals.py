@@ -31,7 +31,7 @@ def told(plate, minutes: float, **night: object) -> tuple[bool, str]:
 
 
 def test_a_complete_plate_has_arrived_when_its_pixels_rest(plate):
-    assert told(plate, 59) == (False, "its pixels changed 59 min ago")
+    assert told(plate, 59) == (False, "its pixels changed 59 min ago, and shall rest for 1 h 0 min")
     assert told(plate, 61) == (True, "complete and unchanged for 1 h 1 min")
     assert told(plate, 6, unchanged_min=5) == (True, "complete and unchanged for 6 min")
 
@@ -48,7 +48,7 @@ def test_a_plate_of_metadata_only_is_still_empty(plate):
 
 
 def test_a_clock_that_is_behind_the_file_servers_makes_pixels_young(plate):
-    assert told(plate, -5) == (False, "its pixels changed 0 s ago")
+    assert told(plate, -5) == (False, "its pixels changed 0 s ago, and shall rest for 1 h 0 min")
     assert told(plate, -5, unchanged_min=0) == (True, "complete and unchanged for 0 s")
 
 
@@ -64,7 +64,8 @@ def test_a_well_or_field_that_is_listed_and_not_there_is_waited_for(plate):
 def test_a_field_without_pixels_is_waited_for(plate):
     empty(plate, "A/02/0")
     why = "incomplete: field A/02/0 has no pixels; unchanged for 1 h 30 min"
-    assert told(plate, 90) == (False, why)
+    assert told(plate, 90) == (False, f"{why}, taken as it is after 24 h 0 min")
+    assert told(plate, 90, incomplete_after_h=None) == (False, why)
 
 
 def test_a_plate_that_stays_incomplete_is_taken_as_it_is_after_a_day_or_never(plate):

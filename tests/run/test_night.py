@@ -2,22 +2,24 @@
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from hcs.errors import LockedError, MissingError, PlateError
+from hcs.errors import HcsError, LockedError, MissingError, PlateError, StoppedError, WorkerError
 from hcs.plate.lock import acquire
 from hcs.plate.open import open_plate
 from hcs.plate.path import WellPath
 from hcs.plate.sister import make_sister
 from hcs.plate.storage import Storage
+from hcs.run.analyse import Visit, in_threads
 from hcs.run.budget import NIGHT_FOLDER, Rates
-from hcs.run.night import Clock, PlateRun, run_night
+from hcs.run.night import Clock, run_night
 from hcs.run.night_look import is_done
 from hcs.run.night_report import NightReport
+from hcs.run.night_run import PlateRun, Unwatched
 from hcs.run.night_settings import NightSettings
 from hcs.run.outcome import Failure, Report, WellOutcome
 from hcs.run.plan import make_plan
@@ -28,6 +30,20 @@ FEW = still_ground(0, n_frames=2, side=32)
 WELL = WellPath.parse("A/01")
 HERE = load_settings(overrides=["run.dask=none", "run.workers=1"])
 NOW = {"unchanged_min": 0}
+
+
+class Scripted:
+    """A way to analyse plates, and whether it was stopped."""
+
+    def __init__(self, analyse: Callable[[str, Settings], PlateRun]) -> None:
+        self._analyse = analyse
+        self.stopped = threading.Event()
+
+    def __call__(self, url: str, settings: Settings) -> PlateRun:
+        return self._analyse(url, settings)
+
+    def stop(self) -> None:
+        self.stopped.set()
 
 
 class Night:
@@ -43,6 +59,7 @@ class Night:
         # what happens while a plate is analysed
         self.script: dict[str, Callable[[], object]] = {}
         self.takes_s = 60.0
+        self.scripted = Scripted(self.run)
 
     def plate(self, name: str, *wells: str) -> str:
         url = self.folder / f"{name}.zarr"
@@ -71,7 +88,7 @@ class Night:
             str(self.folder),
             settings,
             NightSettings(**{**NOW, **night}),
-            run=self.run,
+            run=self.scripted,
             on_plate=lambda record: self.heard.append(Path(record.url).stem),
             clock=Clock(lambda: self.time, self.sleep),
         )
@@ -243,14 +260,36 @@ def test_plates_at_once_run_at_once_and_share_the_workers(night):
     assert [one.run.workers for one in night.settings] == [2, 2]
 
 
-def test_ctrl_c_ends_the_night(night):
+def test_ctrl_c_ends_the_night_which_is_summed_up_all_the_same(night):
+    for name in ("a", "b", "c"):
+        night.plate(name)
+    night.script["b"] = stop(KeyboardInterrupt())
+    report = night()
+    assert night.ran == ["a", "b"]
+    assert states(report) == {"b": "stopped", "c": "stopped", "a": "done"}
+    assert report.plates[0].why == "the night was stopped before it was done"
+    assert report.exit_code == 130
+    summary = (night.folder / NIGHT_FOLDER / "summary.md").read_text()
+    assert summary.startswith("# 2 plates stopped, 1 done\n")
+
+
+def test_ctrl_c_stops_the_plates_in_other_threads(night):
     night.plate("a")
     night.plate("b")
-    for at_once in (1, 2):
-        night.script["a"] = stop(KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            night(at_once=at_once)
-    assert night.ran.count("b") <= 1
+
+    def wait_for_the_end() -> None:
+        assert night.scripted.stopped.wait(60)
+        raise WorkerError("the workers are gone")
+
+    night.script |= {"a": stop(KeyboardInterrupt()), "b": wait_for_the_end}
+    report = night(at_once=2)
+    assert states(report) == {"a": "stopped", "b": "stopped"}
+
+
+def test_ctrl_c_while_nothing_is_there_to_do_ends_the_night(night):
+    night.script["sleep"] = stop(KeyboardInterrupt())
+    report = night(until=night.until(minutes=100), time_zone="UTC", look_every_min=30)
+    assert (report.plates, report.exit_code) == ((), 130)
 
 
 # the hour
@@ -380,6 +419,25 @@ def test_two_nights_of_a_real_plate(tiny_plate):
     assert results_of(tiny_plate) == before
 
 
+def test_a_plate_that_nobody_watches_is_stopped_from_another_thread(tiny_plate, monkeypatch):
+    run = Unwatched()
+
+    def stopped_at_once(visit: Visit, wells: Sequence[WellPath], at_once: int) -> None:
+        stopping = threading.Thread(target=run.stop)
+        stopping.start()
+        stopping.join()
+        in_threads(visit, wells, at_once)
+
+    monkeypatch.setattr("hcs.run.night_run.in_threads", stopped_at_once)
+    with pytest.raises((HcsError, RuntimeError)):
+        run(str(tiny_plate), HERE)
+    monkeypatch.undo()
+    with pytest.raises(StoppedError, match="stopped"):
+        run(str(tiny_plate), HERE)
+    plan = make_plan(open_plate(tiny_plate), HERE)
+    assert all(status.state == "todo" for well in plan.wells for status in well.statuses)
+
+
 def test_a_plate_whose_tables_were_not_summed_up_is_not_done(analysed_plate):
     def done(settings: Settings = HERE) -> bool:
         plate = open_plate(analysed_plate)
@@ -408,9 +466,11 @@ def test_a_night_on_s3(s3_bucket):
         ran.append((url, settings.channel))
         return PlateRun(Report(url, (WELL,), (WellOutcome(WELL, "done"),), seconds=1))
 
-    report = run_night(f"{folder}/", HERE, NightSettings(sentinel="{plate}.done"), run=run)
+    report = run_night(
+        f"{folder}/", HERE, NightSettings(sentinel="{plate}.done"), run=Scripted(run)
+    )
     assert states(report) == {"a": "done", "b": "still arriving"}
-    report = run_night(folder, HERE, NightSettings(**NOW), run=run)
+    report = run_night(folder, HERE, NightSettings(**NOW), run=Scripted(run))
     assert states(report) == {"a": "done", "b": "done"}
     first = (f"{folder}/may/a.zarr", "phase")
     assert ran == [first, first, (f"{folder}/b.zarr", None)]

@@ -19,6 +19,8 @@ from hcs.settings import problems_of
         ("18:30", time(18, 30)),
         ("'0:05'", time(0, 5)),
         ("'23:59'", time(23, 59)),
+        ("7", time(7)),
+        ("'18'", time(18)),
     ],
 )
 def test_an_hour_is_what_it_looks_like_though_yaml_counts_to_base_60(text, hour):
@@ -35,6 +37,8 @@ def test_an_hour_is_what_it_looks_like_though_yaml_counts_to_base_60(text, hour)
         ({"look_every_min": 30}, "look_every_min needs until"),
         ({"until": "25:00"}, "until"),
         ({"until": 3000}, "until"),
+        ({"until": 30}, "until"),
+        ({"until": "evening"}, "not 'evening'"),
         ({"depth": 0}, "depth"),
     ],
 )

@@ -1,6 +1,7 @@
 """The summary of a night says all that somebody needs in the morning, and nothing that bites."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hcs.plate.path import WellPath
@@ -43,7 +44,7 @@ def rows(markdown: str) -> list[list[str]]:
 def test_a_row_per_plate_says_wells_time_and_why():
     text = to_markdown(night(PARTLY, LATE, DONE))
     assert text.startswith("# 1 plate partly done, 1 no time left, 1 done\n")
-    assert "/p, 21 Nov 2026 18:00 to 22 Nov 2026 03:10 (9 h 10 min), plates begun for 07:00" in text
+    assert "/p, 21 Nov 2026 18:00 to 22 Nov 2026 03:10 (9 h 10 min), to be done by 07:00" in text
     head, _, *found = rows(text)
     assert head == ["plate", "state", "wells", "done", "failed", "quarantined", "time", "why"]
     assert found[0] == ["b.zarr", "partly done", "24", "23", "1", "2", "2 min", "damaged data (1)"]
@@ -68,13 +69,33 @@ def test_plates_that_rest_or_arrive_take_a_line():
 
 
 def test_text_for_a_chat_has_a_line_per_plate_and_ends_with_the_link():
-    lines = to_text(night(PARTLY, DONE, warnings=("disk nearly full",)), "http://ui/7").splitlines()
+    done = replace(DONE, url="/p/may/a.zarr")
+    lines = to_text(
+        night(PARTLY, LATE, done, warnings=("disk nearly full",)), "http://ui/7"
+    ).splitlines()
     assert lines[1:] == [
-        "partly done: b.zarr: 23 of 24 wells in 2 min; damaged data (1)",
-        "done: a.zarr: 24 of 24 wells in 1 h 0 min",
+        "partly done: b.zarr: 23 of 24 wells done, 1 failed, 2 in quarantine, 2 min; "
+        "damaged data (1)",
+        "  B/03 failed: chunk 0/0 is damaged (copy the plate again)",
+        "no time left: c.zarr: needs about 3 h (tomorrow)",
+        "done: may/a.zarr: 24 of 24 wells done, 1 h 0 min",
         "warning: disk nearly full",
         "http://ui/7",
     ]
+
+
+def test_text_for_a_chat_tells_of_few_wells_and_where_to_look_at_the_others():
+    plate = replace(PARTLY, failed=(BROKEN,) * 90, link="http://ui/run/2")
+    lines = to_text(night(plate)).splitlines()
+    assert lines[2:5] == [f"  {BROKEN.line}"] * 3
+    assert lines[5:] == ["  http://ui/run/2"]
+
+
+def test_plates_of_one_name_are_told_by_their_folder():
+    plates = [replace(PARTLY, url=f"/p/{month}/a.zarr") for month in ("may", "june")]
+    text = to_markdown(night(*plates))
+    assert [row[0] for row in rows(text)[2:4]] == ["may/a.zarr", "june/a.zarr"]
+    assert "| june/a.zarr | B03 | damaged data |" in text
 
 
 def test_text_for_a_chat_is_never_too_long_for_one():
@@ -120,6 +141,8 @@ def test_exit_codes_are_those_of_a_run():
     }
     assert codes["partly done"] == 2
     assert codes["failed"] == codes["unreadable"] == codes["no time left"] == 1
+    assert codes["stopped"] == 1
     assert night(LATE, DONE).exit_code == 2
+    assert night(DONE, stopped=True).exit_code == 130
     assert night().exit_code == 0
     assert night().line == "no plates"
