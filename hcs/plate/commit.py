@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypeAliasType
 
 from hcs.errors import CorruptError, MissingError, StorageError
+from hcs.plate.lock import FOLDER as LOCK
 from hcs.plate.lock import check_token
 from hcs.plate.storage import PARTIAL, check_key
 
@@ -315,6 +316,9 @@ def sweep(plate: Plate, folders: Sequence[str] = RESULTS) -> list[str]:
     swept = []
     for storage, where in ((plate.storage, folders), (plate.companion, EVERYTHING)):
         for key in storage.leftovers(where):
+            # where the heart beats, and others try for the lock: `acquire` sweeps there
+            if key.startswith(f"{LOCK}/"):
+                continue
             storage.delete(key)
             swept.append(f"{storage.url}/{key}")
     scratch = plate.companion.sizes("scratch")

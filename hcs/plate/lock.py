@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FOLDER = "lock"
+FOLDER = "lock"
+HEARTBEAT_S = 5.0
+STALE_S = 30.0
 # a claim is looked at so often between two heartbeats of its holder
 _LOOKS_PER_BEAT = 4
 
@@ -66,7 +68,7 @@ class Claim:
     state: Literal["held", "released"] = "held"
 
 
-_UNKNOWN = Claim("an unknown process", "an unknown host", "an unknown time", "", 5.0)
+_UNKNOWN = Claim("an unknown process", "an unknown host", "an unknown time", "", HEARTBEAT_S)
 _claim_reader = TypeAdapter(Claim)
 
 
@@ -137,10 +139,13 @@ class Lock:
         self.release()
 
 
-def acquire(companion: Storage, *, heartbeat_s: float = 5.0, stale_s: float = 30.0) -> Lock:
+def acquire(
+    companion: Storage, *, heartbeat_s: float = HEARTBEAT_S, stale_s: float = STALE_S
+) -> Lock:
     """Take the plate's lock, or find out who has it.
 
-    A holder that was killed on this machine is seen at once, one elsewhere after `stale_s`.
+    A holder that was killed on this machine is seen at once, one elsewhere after `stale_s`; who
+    is alive is known by its next heartbeat.
 
     Parameters
     ----------
@@ -160,8 +165,7 @@ def acquire(companion: Storage, *, heartbeat_s: float = 5.0, stale_s: float = 30
         The companion cannot be written.
     """
     before = _highest(companion)
-    if before:
-        _wait_until_free(companion, before, stale_s)
+    dead = _wait_until_free(companion, before, stale_s) if before else None
     token = before + 1
     claim = Claim(
         holder=f"{_user()} (process {os.getpid()})",
@@ -170,17 +174,36 @@ def acquire(companion: Storage, *, heartbeat_s: float = 5.0, stale_s: float = 30
         process=_process_name("self"),
         heartbeat_s=heartbeat_s,
     )
-    if not companion.create(_key(token), _to_json(claim)):
-        raise _locked(companion, _read(companion, token)[0])
+    if not _make(companion, token, claim):
+        raise _locked(companion, _read(companion, _highest(companion))[0])
     highest = _highest(companion)
     if highest != token:
         # others came, went and swept in between, so that the number was free again
         companion.delete(_key(token))
         raise _locked(companion, _read(companion, highest)[0])
-    for old in _tokens(companion):
-        if old < token:
-            companion.delete(_key(old))
+    if dead:
+        logger.warning("took over plate %s from %s, which is dead", companion.name, dead.holder)
+    _sweep(companion, token)
     return Lock(companion, token, claim)
+
+
+def _make(companion: Storage, token: int, claim: Claim) -> bool:
+    """Make a claim if there is none of its token: True for one of several that try at once."""
+    try:
+        return companion.create(_key(token), _to_json(claim))
+    except HcsError:
+        # a faster one sweeps, and may have taken the temporary file away
+        if _highest(companion) < token:
+            raise
+        return False
+
+
+def _sweep(companion: Storage, token: int) -> None:
+    """Delete the claims before a token, and what writers of such left behind."""
+    for key in companion.sizes(FOLDER):
+        number = key.rpartition("/")[2].lstrip(".").partition(".")[0]
+        if number.isdigit() and int(number) < token:
+            companion.delete(key)
 
 
 @dataclass(frozen=True)
@@ -240,16 +263,19 @@ def check_token(companion: Storage, token: int) -> None:
     )
 
 
-def _wait_until_free(companion: Storage, token: int, stale_s: float) -> None:
+def _wait_until_free(companion: Storage, token: int, stale_s: float) -> Claim | None:
+    """Return the holder if it is dead, None if it let go; LockedError if it is alive."""
     claim, first = _read(companion, token)
+    if not first and _highest(companion) != token:
+        # swept since we looked, by the next one
+        raise _locked(companion, _read(companion, _highest(companion))[0])
     end = time.monotonic() + max(stale_s, 3 * claim.heartbeat_s)
     while claim.state == "held" and not _is_dead(claim.process) and time.monotonic() < end:
         time.sleep(claim.heartbeat_s / _LOOKS_PER_BEAT)
         claim, content = _read(companion, token)
         if content != first and claim.state == "held":
             raise _locked(companion, _read(companion, _highest(companion))[0])
-    if claim.state == "held":
-        logger.warning("took over plate %s from %s, which is dead", companion.name, claim.holder)
+    return claim if claim.state == "held" else None
 
 
 def _locked(companion: Storage, claim: Claim) -> LockedError:
@@ -260,11 +286,11 @@ def _locked(companion: Storage, claim: Claim) -> LockedError:
 
 
 def _key(token: int) -> str:
-    return f"{_FOLDER}/{token:08d}.json"
+    return f"{FOLDER}/{token:08d}.json"
 
 
 def _tokens(companion: Storage) -> list[int]:
-    names = [key.rpartition("/")[2] for key in companion.sizes(_FOLDER)]
+    names = [key.rpartition("/")[2] for key in companion.sizes(FOLDER)]
     stems = [name.removesuffix(".json") for name in names if name.endswith(".json")]
     return sorted(int(stem) for stem in stems if stem.isdigit())
 

@@ -106,6 +106,58 @@ def test_a_heart_that_beats_keeps_the_lock(companion: Storage) -> None:
         held.check()
 
 
+def test_a_dead_holder_is_taken_over_within_a_minute_wherever_it_was(
+    companion: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert max(lock.STALE_S, 3 * lock.HEARTBEAT_S) + lock.HEARTBEAT_S < 60
+    # the same by a clock that only sleeping moves
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    silent = lock.Claim("somebody", "elsewhere", "yesterday", "", lock.HEARTBEAT_S)
+    companion.write("lock/00000001.json", lock._to_json(silent))
+    with monkeypatch.context() as clock:
+        clock.setattr(lock.time, "monotonic", lambda: now)
+        clock.setattr(lock.time, "sleep", sleep)
+        held = acquire(companion)
+    held.release()
+    assert lock.STALE_S <= now < 60
+
+
+def test_a_holder_sweeps_what_was_left_beside_older_claims_only(local_companion: Storage) -> None:
+    for token in (1, 2):
+        with take(local_companion):
+            left = f"lock/.{token:08d}.json.killed.partial"
+            Path(local_companion.url, left).touch()
+    assert sorted(local_companion.sizes("lock")) == [left, "lock/00000002.json"]
+
+
+def test_who_loses_its_temporary_file_to_a_faster_one_is_told_who_that_is(
+    companion: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(itself: Storage, key: str, content: bytes) -> bool:
+        itself.write(key, content.replace(b'"holder": "', b'"holder": "a faster '))
+        raise WriteError(f"cannot write {key}: No such file or directory")
+
+    monkeypatch.setattr(type(companion), "create", too_late)
+    with pytest.raises(LockedError, match="is locked by a faster "):
+        take(companion)
+
+
+def test_a_full_disk_is_told_of_as_such(
+    companion: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> bool:
+        raise WriteError("no space left to write lock/00000001.json")
+
+    monkeypatch.setattr(type(companion), "create", full)
+    with pytest.raises(WriteError, match="no space left"):
+        take(companion)
+
+
 def test_a_claim_that_is_taken_away_is_noticed(companion: Storage) -> None:
     with take(companion) as held:
         companion.delete("lock")
