@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -17,6 +18,10 @@ _log = logging.getLogger(__name__)
 
 # until workers of this machine, or of a scheduler that is there already, answer, seconds
 _WORKERS_WITHIN_S = 60
+# until all of them are given up that a scheduler of others lost, seconds
+_BACK_WITHIN_S = 3600
+# states of a nanny that starts no worker any more
+_ENDED = frozenset({"closed", "closing", "failed"})
 # a worker that is killed while it starts takes the others along
 _STARTS = 3
 # a worker of this machine that had nothing to do for so many looks goes
@@ -76,6 +81,7 @@ def _threads(settings: RunSettings) -> Iterator[Workers]:
 @contextmanager
 def _local_processes(settings: RunSettings) -> Iterator[Workers]:
     import dask
+    import distributed  # noqa: F401 - else its defaults are set below, and taken away with ours
 
     fewest, most = settings.bounds
     # read by nannies and scheduler when they start
@@ -119,7 +125,24 @@ def _standing(processes: Any, bounds: tuple[int, int], gpus: int) -> Iterator[Wo
 
     with Client(processes, set_as_default=False) as client:
         client.wait_for_workers(bounds[1] + gpus, timeout=_WORKERS_WITHIN_S)
-        yield DaskWorkers(client)
+        yield DaskWorkers(client, look=lambda resources: _check_nannies(processes, resources))
+
+
+def _check_nannies(processes: Any, resources: Mapping[str, float]) -> None:  # noqa: ANN401
+    """Raise a WorkerError where all workers with the resources ended, and nobody starts others."""
+    named = processes.worker_spec.items()
+    able = [name for name, spec in named if resources.items() <= _offered(spec).items()]
+    nannies = [processes.workers.get(name) for name in able]
+    if all(nanny is None or nanny.status.name in _ENDED for nanny in nannies):
+        raise WorkerError(
+            "all worker processes ended for good",
+            hint="their first error says why, most often that hcs was changed while it ran; run "
+            "again: what is finished is kept",
+        )
+
+
+def _offered(spec: Mapping[str, Any]) -> dict[str, float]:
+    return spec["options"].get("resources") or {}
 
 
 @contextmanager
@@ -181,7 +204,36 @@ def _existing(settings: RunSettings) -> Iterator[Workers]:
                 hint=f"start some with `dask worker {settings.dask} --nthreads 1`; or set "
                 "run.adaptive, if they are started when there is work",
             ) from error
-        yield DaskWorkers(client)
+        yield DaskWorkers(client, look=_Missing(client, settings.dask).look)
+
+
+class _Missing:
+    """Watches a scheduler of others, whose workers may all go, and come back.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    address : str
+    """
+
+    def __init__(self, client: Any, address: str) -> None:  # noqa: ANN401
+        self._client, self._address = client, address
+        self._seen = time.monotonic()
+        self._told = False
+
+    def look(self, _resources: Mapping[str, float]) -> None:
+        """Warn where no worker is there, and raise a WorkerError where none comes back."""
+        if self._client.scheduler_info(n_workers=1).get("workers"):
+            self._seen, self._told = time.monotonic(), False
+            return
+        if not self._told:
+            _log.warning("the scheduler at %s has no workers: waiting for them", self._address)
+            self._told = True
+        if time.monotonic() - self._seen > _BACK_WITHIN_S:
+            raise WorkerError(
+                f"the scheduler at {self._address} has had no workers for {_BACK_WITHIN_S:g} s",
+                hint="start some, and run again: what is finished is kept",
+            )
 
 
 def _said_to_come(settings: RunSettings) -> list[Coming]:

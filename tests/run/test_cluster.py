@@ -1,5 +1,6 @@
 """The rules by which work is tried again: the same in threads and in real worker processes."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -279,6 +280,58 @@ def test_who_leaves_a_scheduler_of_others_leaves_nobody_busy(attempts, tmp_path)
         assert isinstance(found.exception(30), Exception)
         # long before its minute is over
         assert other.submit(abs, -3).result(30) == 3
+
+
+# all workers gone
+
+
+class Changed:
+    """What a worker cannot read, as after a change of hcs while it runs."""
+
+    def __reduce__(self) -> tuple:
+        return _read_here, ()
+
+
+def _read_here() -> Changed:
+    if multiprocessing.parent_process():
+        raise ImportError("cannot import name")
+    # by the scheduler, which passes it on
+    return Changed()
+
+
+@pytest.mark.integration
+def test_local_workers_that_are_gone_for_good_end_the_work_that_waits_for_them(
+    monkeypatch, attempts
+):
+    monkeypatch.setattr("hcs.run.calls._LOOK_S", 0.2)
+    settings = RunSettings(dask="local", workers=1, memory_per_worker="1GB")
+    with open_cluster(settings) as cluster:
+        assert cluster.run(Call("well", abs, (-3,)), attempts) == 3
+        for name, argument in {"poison": Changed(), "next": -3}.items():
+            with pytest.raises(WorkerError, match="all worker processes ended for good"):
+                cluster.run(Call(name, abs, (argument,)), attempts)
+
+
+@pytest.mark.integration
+def test_workers_of_others_that_go_are_waited_for_but_not_for_ever(monkeypatch, attempts, caplog):
+    from distributed import LocalCluster
+
+    monkeypatch.setattr("hcs.run.calls._LOOK_S", 0.2)
+    with (
+        LocalCluster(n_workers=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as others,
+        open_cluster(RunSettings(dask=others.scheduler_address)) as cluster,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        others.scale(0)
+        found = thread.submit(cluster.run, Call("well", abs, (-3,)), attempts)
+        while "has no workers: waiting for them" not in caplog.text:
+            time.sleep(0.05)
+        others.scale(1)
+        assert found.result() == 3
+        others.scale(0)
+        monkeypatch.setattr("hcs.run.cluster._BACK_WITHIN_S", 0.5)
+        with pytest.raises(WorkerError, match=r"has had no workers for 0\.5 s"):
+            cluster.run(Call("last", abs, (-3,)), attempts)
 
 
 # coming and going
