@@ -159,6 +159,8 @@ class _Night:
             return False
         if self._clock.now() + timedelta(minutes=minutes) >= self._until:
             return False
+        # for who looks before the night is over
+        self.report()
         self._clock.sleep(minutes * 60)
         self._put_off.clear()
         return True

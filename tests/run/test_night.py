@@ -345,15 +345,18 @@ def test_a_plate_of_which_half_was_done_measures_that_half(night):
 
 
 def test_the_night_waits_for_plates_until_the_hour(night):
-    until = night.until(minutes=100)
+    until, seen = night.until(minutes=100), []
 
     def arrive() -> None:
+        summary = (night.folder / NIGHT_FOLDER / "summary.md").read_text()
+        seen.append(summary.partition("\n")[0])
         if len(night.slept) == 2:
             night.plate("a")
 
     night.script["sleep"] = arrive
     report = night(until=until, time_zone="UTC", look_every_min=30)
     assert night.slept == [1800] * 3
+    assert seen == ["# no plates", "# no plates", "# 1 plate done"]
     assert night.ran == ["a"]
     assert states(report) == {"a": "done"}
 
