@@ -16,6 +16,8 @@ from hcs.run.retirement import kill_worker, register
 # The scheduler may start work again as often as it likes: `Attempts` counts, and innocents that
 # stood beside a well that kills its worker are not blamed (dask's default gives up after 3).
 _ALLOWED_FAILURES = 1000
+# states of a client that answers nobody any more
+_ENDED = frozenset({"closing", "closed"})
 # Dask closes the nanny of a worker that is not back in time (its default is 15 s, less than a start
 # takes on a busy machine), and nobody starts another
 _BACK_WITHIN = "10 minutes"
@@ -133,6 +135,7 @@ class DaskWorkers:
 
     def submit(self, call: Call, attempts: Attempts) -> Future:
         """Start the call on a worker that has its resources."""
+        self._check_connected(call.name)
         future: Future = self._client.submit(
             start_call,
             call,
@@ -163,6 +166,7 @@ class DaskWorkers:
 
     def check(self, resources: Mapping[str, float]) -> None:
         """Raise a WorkerError where no worker with the resources is there or can come any more."""
+        self._check_connected("a call that was on its way")
         if self._look:
             self._look(resources)
 
@@ -182,6 +186,14 @@ class DaskWorkers:
         self._client.cancel(futures, force=True)
         if busy:
             self._client.run(kill_worker, workers=busy, nanny=True, on_error="ignore")
+
+    def _check_connected(self, what: str) -> None:
+        """Raise a WorkerError where Dask gave the scheduler up.
+
+        A client forgets what it is given while it closes, and who waits for that waits for ever.
+        """
+        if self._client.status in _ENDED:
+            raise scheduler_lost(what)
 
     def _may_come(self) -> list[Mapping[str, float]]:
         return [kind.resources for kind in self._coming if kind.most]

@@ -1,0 +1,41 @@
+"""Workers by a Dask client: what happens when the client gives its scheduler up."""
+
+from collections.abc import Iterator
+
+import pytest
+from distributed import Client, LocalCluster
+
+from hcs.errors import WorkerError
+from hcs.plate.storage import Storage
+from hcs.run.attempts import Attempts
+from hcs.run.calls import Call, Cluster
+from hcs.run.workers import Coming, DaskWorkers
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def test_nobody_waits_for_what_a_closing_client_was_given(client, tmp_path, monkeypatch):
+    monkeypatch.setattr("hcs.run.calls._LOOK_S", 0.1)
+    attempts = Attempts(Storage.open(tmp_path), 1, 3)
+    workers = DaskWorkers(client, [Coming(1)])
+    submit = client.submit
+
+    def closes_meanwhile(*arguments: object, **options: object) -> object:
+        future = submit(*arguments, **options)
+        client.status = "closing"
+        return future
+
+    monkeypatch.setattr(client, "submit", closes_meanwhile)
+    for name in ("on its way", "next"):
+        with pytest.raises(WorkerError, match="scheduler was lost"):
+            Cluster(workers).run(Call(name, abs, (-3,)), attempts)
+    client.status = "running"
