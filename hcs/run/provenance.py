@@ -38,12 +38,20 @@ class Outputs:
     tables: tuple[str, ...]
 
 
-def provenance_of(status: StepStatus) -> dict[str, JSON]:
-    """Return what stands in the attributes of each label image and table that a step makes."""
+def provenance_of(status: StepStatus, root: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return what stands in the attributes of each label image and table that a step makes.
+
+    Parameters
+    ----------
+    status : StepStatus
+    root : mapping
+        What every result of the well depends on, see `hcs.run.steps.Wanted`: a published plate has
+        no markers that tell what the steps before this one read.
+    """
     return {
         "step": status.step.name,
         "fingerprint": status.fingerprint,
-        "depends_on": dict(status.parts),
+        "depends_on": {**root, **status.parts},
         "versions": versions([status.step]),
     }
 

@@ -219,7 +219,7 @@ def _segment(work: _Work) -> _Result:
             f"{work.status.step.label_image}_frames",
             told,
             "generic_table",
-            provenance=provenance_of(work.status),
+            provenance=provenance_of(work.status, work.job.wanted.root),
         )
         record[image.path.name] = [asdict(decision) for decision in decisions]
         n_objects += sum(found)
@@ -250,7 +250,7 @@ def _predict_stains(work: _Work) -> _Result:
     )
     manifest: dict[str, str] = {}
     for image in work.fields:
-        made_by = provenance_of(work.status)
+        made_by = provenance_of(work.status, work.job.wanted.root)
         manifest |= create_product(work.plate, sister, image.path, channels, made_by)
     found = work.over_all(networks.predict_stains, network)
     for one in found:
@@ -293,7 +293,7 @@ def _link_and_write(work: _Work, image: FieldImage, drift: NDArray[np.float64]) 
     objects = scratch.read_tables(work.plate, path, f"{step.name}/objects")
     tracks = link(_with_drift(objects, drift), drift, work.job.wanted.settings.track)
     scratch.write_table(work.plate, path, f"{step.name}/tracks", tracks.objects)
-    made_by = provenance_of(work.status)
+    made_by = provenance_of(work.status, work.job.wanted.root)
     manifest = create_label_image(work.plate, path, step.label_image, made_by)
     for written in work.over(spans.write_span, image, step.name, step.label_image):
         manifest |= written
@@ -333,7 +333,10 @@ def _measure(work: _Work) -> _Result:
 
 
 def _write_tables(work: _Work, image: FieldImage, objects: pd.DataFrame) -> dict[str, str]:
-    label_image, made_by = work.status.step.label_image, provenance_of(work.status)
+    label_image, made_by = (
+        work.status.step.label_image,
+        provenance_of(work.status, work.job.wanted.root),
+    )
     sizes = (image.pixel_size_um or 1.0, image.z_step_um or 1.0)
     whole = (image.length("z"), image.frame_shape, *sizes)
     tables: dict[str, tuple[pd.DataFrame, TableKind]] = {

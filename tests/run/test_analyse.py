@@ -10,7 +10,7 @@ import pytest
 
 import hcs.run.analyse
 from hcs.errors import LockedError, MissingError, SettingsError, WriteError
-from hcs.plate.commit import read_marker
+from hcs.plate.commit import input_fingerprint, read_marker
 from hcs.plate.create import ImageSpec, create_field_image, create_plate
 from hcs.plate.lock import acquire
 from hcs.plate.metadata import Channel, PlateLayout
@@ -114,6 +114,11 @@ def test_what_made_a_label_image_stands_in_its_attributes(analysed_plate):
     assert attributes["hcs"]["step"] == "ssl"
     assert attributes["hcs"]["depends_on"]["ssl"]["thresholds"] == "adaptive"
     assert attributes["hcs"]["versions"]["hcs"]
+    # also of steps that read nothing but what steps before them made
+    for key in (label_key(FIELD, "ssl_cells"), f"{FIELD}/tables/ssl_cells_features"):
+        made_by = open_plate(analysed_plate).attributes(key)["hcs"]["depends_on"]
+        assert made_by["input"] == input_fingerprint(open_plate(analysed_plate), A01)
+        assert (made_by["channel_index"], made_by["plane"]) == ([0], 0)
 
 
 def test_nothing_but_labels_and_tables_is_added_to_the_plate(tiny_plate, analysed_plate):
