@@ -25,6 +25,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.cancelling import heeding_cancellation
+from flows.from_command import run_from_command
 from flows.progress import API_ERRORS, Progress
 from flows.watcher import Watcher, current_watcher, watching
 from hcs.errors import HcsError, StoppedError
@@ -52,7 +53,7 @@ def run_flow(url: str, settings: Settings, on_outcome: OnOutcome | None = None) 
     watcher = Watcher(on_outcome)
     try:
         with watching(watcher):
-            analyse_plate(url, settings, return_state=True)
+            run_from_command(analyse_plate, {"plate": url, "settings": settings})
     except API_ERRORS as error:
         Progress("").warn(error)
     if watcher.error:

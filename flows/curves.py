@@ -14,7 +14,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.progress import Artifacts, embedded, replace_artifact
+from flows.progress import Artifacts, embedded
 from hcs.run.budget import in_words
 from hcs.run.diary import CURVES, EXAMPLES
 from hcs.run.train import TrainingReport, training_folder
@@ -46,7 +46,6 @@ class Curves(Artifacts):
         self._folder = training_folder(output)
         self._clock = clock
         self._bar: UUID | None = None
-        self._page: UUID | None = None
         self._bar_due = self._page_due = -1.0
 
     def start(self) -> None:
@@ -62,7 +61,7 @@ class Curves(Artifacts):
             self._move_bar(100 * progress.step / progress.steps, text)
             self._bar_due = self._clock() + _BAR_S
         if progress.validation is not None and now >= self._page_due:
-            self._show(text)
+            self._show_page(text)
             wait = max(_PICTURES_S, _PICTURES_SHARE * progress.seconds)
             self._page_due = self._clock() + wait
 
@@ -71,19 +70,15 @@ class Curves(Artifacts):
         scores = ", ".join(f"{name} {score:.3f}" for name, score in report.scores.items())
         text = f"{report.path.name} {report.state}; {scores or 'no scores'}"
         self._move_bar(100.0, text)
-        self._show(text)
+        self._show_page(text)
 
     def _move_bar(self, share: float, text: str) -> None:
         if self._bar is not None:
             self._call(update_progress_artifact, self._bar, share, text)
 
-    def _show(self, text: str) -> None:
+    def _show_page(self, text: str) -> None:
         page = markdown_page(self._folder, text)
-        if self._page is not None:
-            self._call(replace_artifact, self._page, page, text)
-        else:
-            key = f"{self._key}-training"
-            self._page = self._call(create_markdown_artifact, page, key, text)
+        self._show("training", create_markdown_artifact, page, text)
 
 
 def markdown_page(folder: Path, text: str) -> str:

@@ -27,6 +27,7 @@ from prefect.utilities.urls import url_for
 
 from flows.analyse import analyse_plate
 from flows.cancelling import heeding_cancellation
+from flows.from_command import run_from_command
 from flows.night_watcher import NightWatcher, current_night_watcher
 from flows.notify import Messenger
 from flows.progress import API_ERRORS, Artifacts
@@ -64,7 +65,8 @@ def run_nightly(
     watcher = NightWatcher(on_plate=on_plate)
     try:
         with watching(watcher):
-            nightly(folder, night, settings, return_state=True)
+            given = {"folder": folder, "night": night, "settings": settings}
+            run_from_command(nightly, given)
     except API_ERRORS as error:
         Artifacts("").warn(error)
     if watcher.error:

@@ -27,6 +27,7 @@ from hcs.errors import HcsError
 from hcs.plate.path import WellPath
 from hcs.report.training import to_jpeg
 from hcs.run.budget import in_words
+from hcs.run.night_summary import escaped
 from hcs.run.outcome import Report, WellOutcome
 from hcs.run.overview import Picture, pictures_of
 
@@ -49,14 +50,23 @@ class Artifacts:
 
     def __init__(self, name: str) -> None:
         self._key = artifact_key(name)
-        self._one_at_a_time = threading.Lock()
+        self._one_at_a_time = threading.RLock()
         self._silent = False
+        self._shown: dict[str, UUID] = {}
 
     def warn(self, error: BaseException) -> None:
         """Say once that the run goes on without the API."""
         if not self._silent:
             _log.warning("Prefect's API does not answer, the run goes on without it: %s", error)
         self._silent = True
+
+    def _show(self, kind: str, create: Callable[..., Any], content: Any, text: str) -> None:  # noqa: ANN401 - text or rows
+        """Create an artifact, or put new content into that of this kind which is there."""
+        with self._one_at_a_time:
+            if kind in self._shown:
+                self._call(replace_artifact, self._shown[kind], content, text)
+            elif made := self._call(create, content, f"{self._key}-{kind}", text):
+                self._shown[kind] = made
 
     def _call(self, function: Callable[..., Any], *arguments: object) -> UUID | None:
         with self._one_at_a_time:
@@ -89,14 +99,14 @@ class Progress(Artifacts):
         self._done_before: int | None = None
         self._table_due = self._began + _TABLE_S
         self._bar: UUID | None = None
-        self._table: UUID | None = None
 
     def start(self) -> None:
-        """Show a bar at zero."""
+        """Show a bar at zero and a table without rows: what a well's task makes is shown there."""
         self._began = self._clock()
         self._bar = self._call(
             create_progress_artifact, 0.0, f"{self._key}-progress", "wells analysed"
         )
+        self._show_table((), "no well is through yet")
 
     def move(self, outcome: WellOutcome, through: int, wells: int) -> None:
         """Move the bar after a well; now and then, show a row per well that is through."""
@@ -121,7 +131,7 @@ class Progress(Artifacts):
             _log.warning("no pictures of %s: %s", report.plate, error)
             return
         if pictures:
-            page = markdown_page(pictures, [text, *report.outputs])
+            page = markdown_page(pictures, report.outputs)
             self._call(create_markdown_artifact, page, f"{self._key}-plate", text)
 
     def _left(self, through: int, wells: int) -> str:
@@ -131,30 +141,29 @@ class Progress(Artifacts):
         return f"{in_words(seconds)} left"
 
     def _show_table(self, outcomes: Sequence[WellOutcome], text: str) -> None:
-        rows = table_rows(outcomes)
-        if self._table is None:
-            self._table = self._call(create_table_artifact, rows, f"{self._key}-wells", text)
-        else:
-            self._call(replace_artifact, self._table, json.dumps(rows), text)
+        self._show("wells", create_table_artifact, table_rows(outcomes), text)
 
 
-def markdown_page(pictures: Sequence[Picture], lines: Sequence[str]) -> str:
-    """Return lines of text and pictures as markdown that holds them.
+def markdown_page(pictures: Sequence[Picture], outputs: Sequence[str]) -> str:
+    """Return pictures with their titles, then where results lie, as markdown that holds them.
 
     An image artifact would do with a URL only, and Prefect's page prints that below the picture.
     """
-    return "\n\n".join([*lines, *(embedded(one.title, one.png) for one in pictures)])
+    shown = [f"{escaped(one.title)}\n\n{embedded(one.title, one.png)}" for one in pictures]
+    results = [f"- {escaped(output)}" for output in outputs]
+    return "\n\n".join([*shown, "Results:", *results])
 
 
 def embedded(title: str, png: bytes) -> str:
     """Return a picture as markdown that holds it, as small as it gets: every version is kept."""
     kinds = {"png": png, "jpeg": to_jpeg(png)}
     kind, content = min(kinds.items(), key=lambda item: len(item[1]))
-    return f"![{title}](data:image/{kind};base64,{b64encode(content).decode()})"
+    return f"![{escaped(title)}](data:image/{kind};base64,{b64encode(content).decode()})"
 
 
-def replace_artifact(artifact: UUID, data: str, text: str) -> UUID:
+def replace_artifact(artifact: UUID, content: Any, text: str) -> UUID:  # noqa: ANN401 - text or rows
     """Put other content and another description in the place of an artifact's."""
+    data = content if isinstance(content, str) else json.dumps(content)
     with get_client(sync_client=True) as client:
         client.update_artifact(artifact, ArtifactUpdate(data=data, description=text))
     return artifact
@@ -172,18 +181,23 @@ def artifact_key(plate: str) -> str:
 
 
 def table_rows(outcomes: Sequence[WellOutcome]) -> list[dict[str, Any]]:
-    """Return a row per well for people."""
+    """Return a row per well for people, in the plate's order; what is long comes last."""
     return [
         {
             "well": outcome.well.name,
             "state": outcome.state,
-            "steps": ", ".join(outcome.steps),
-            "objects": outcome.n_objects,
             "seconds": round(outcome.seconds, 1),
             "attempts": outcome.attempts,
+            "objects": outcome.n_objects,
             "worker": outcome.worker,
             "cause": outcome.failure.message if outcome.failure else "",
             "hint": outcome.failure.hint if outcome.failure else "",
+            "steps": ", ".join(outcome.steps),
         }
-        for outcome in outcomes
+        for outcome in sorted(outcomes, key=lambda outcome: _place(outcome.well))
     ]
+
+
+def _place(well: WellPath) -> tuple[int, str, int, str]:
+    # column 10 after column 9, row AA after row Z
+    return len(well.row), well.row, len(well.column), well.column

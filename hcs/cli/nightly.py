@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hcs.cli.output import JsonOption, print_json, print_rows
-from hcs.cli.watched import quieten_prefect
+from hcs.cli.watched import prepare_prefect
 from hcs.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -137,9 +137,10 @@ def _unwatched(
 def _under_prefect(
     folder: str, settings: Settings, night: NightSettings, on_plate: OnPlate
 ) -> NightReport:
-    quieten_prefect()
+    wait_for_server = prepare_prefect()
     from flows.nightly import run_nightly
 
+    wait_for_server()
     return run_nightly(folder, settings, night, on_plate)
 
 

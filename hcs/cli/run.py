@@ -269,11 +269,12 @@ def _unwatched(plate: str, settings: Settings, on_outcome: Callable[..., None]) 
 
 
 def _under_prefect(plate: str, settings: Settings, on_outcome: Callable[..., None]) -> Report:
-    from hcs.cli.watched import quieten_prefect
+    from hcs.cli.watched import prepare_prefect
 
-    quieten_prefect()
+    wait_for_server = prepare_prefect()
     from flows.analyse import run_flow
 
+    wait_for_server()
     return run_flow(plate, settings, on_outcome)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hcs.cli.output import JsonOption, local, print_json
-from hcs.cli.watched import quieten_prefect
+from hcs.cli.watched import prepare_prefect
 from hcs.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -90,9 +90,10 @@ def _under_prefect(
     device: Literal["cpu", "gpu"],
     on_progress: Callable[[Progress], None],
 ) -> TrainingReport:
-    quieten_prefect()
+    wait_for_server = prepare_prefect()
     from flows.train import run_training
 
+    wait_for_server()
     return run_training(prepared, output, device, on_progress)
 
 

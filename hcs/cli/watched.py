@@ -1,10 +1,11 @@
-"""Prefect as commands start it: nothing on the terminal, no telemetry, patient with its server."""
+"""Prefect as commands start it: nothing on the terminal, no telemetry, and a server."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from collections.abc import Callable
 
 # read when Prefect is imported
 _ENVIRONMENT = {
@@ -12,15 +13,26 @@ _ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
 }
 
 
-def quieten_prefect() -> None:
-    """Set Prefect up before it is imported; what the environment says already stays."""
-    if "PREFECT_API_URL" not in os.environ:
-        print("hcs: starting Prefect's own server (--monitor none goes without)", file=sys.stderr)
+def prepare_prefect() -> Callable[[], None]:
+    """Set Prefect up, and start a server where none is configured; before flows are imported.
+
+    What the environment says already stays.
+
+    Returns
+    -------
+    callable
+        Waits for the server: to be called once flows are imported, which takes as long.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # harmless, when the temporary server ends before its clients
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    from flows.temporary_server import has_server, start_server
+
+    if has_server():
+        return lambda: None
+    print("hcs: starting Prefect's own server (--monitor none goes without)", file=sys.stderr)
+    return start_server()

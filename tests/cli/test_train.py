@@ -114,7 +114,7 @@ def test_wrong_usage_ends_with_64_and_one_line(training, capsys, arguments, word
 def test_what_cannot_begin_is_said_before_prefect_starts(
     training, tmp_path, capsys, monkeypatch, output, more, words
 ):
-    monkeypatch.setattr("hcs.cli.train.quieten_prefect", lambda: pytest.fail("it started"))
+    monkeypatch.setattr("hcs.cli.train.prepare_prefect", lambda: pytest.fail("it started"))
     (tmp_path / "there.safetensors").write_bytes(b"no weights")
     assert call("train", training, "-o", tmp_path / output, *more) in (1, 64)
     assert words in capsys.readouterr().err

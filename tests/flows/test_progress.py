@@ -1,6 +1,5 @@
 """What the artifacts say."""
 
-import json
 from itertools import count
 from uuid import uuid4
 
@@ -53,4 +52,4 @@ def test_while_a_plate_is_worked_on_the_time_left_and_a_row_per_well_are_told(mo
         if "wells" in str(arguments[-1]) and "left" not in str(arguments)
     ]
     assert len(tables) > 1
-    assert [row["well"] for row in json.loads(tables[-1][1])] == ["A01", "A02", "A03"]
+    assert [row["well"] for row in tables[-1][1]] == ["A01", "A02", "A03"]

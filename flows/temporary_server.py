@@ -1,0 +1,113 @@
+"""Prefect's server for the length of one command, where none is configured.
+
+Prefect would start one by itself, in the middle of things, and leave it behind where the command
+is killed. This one is started first, so that it comes up while other things are imported, and it
+holds the end of a pipe whose other end only the command holds: it ends when the command does,
+however that comes about.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+# a laptop that was asleep takes long
+_WITHIN_S = 60.0
+_END_S = 10.0
+
+
+def has_server() -> bool:
+    """Return whether Prefect's settings, wherever they stand, name a server."""
+    from prefect.settings import PREFECT_API_URL
+
+    return bool(PREFECT_API_URL.value())
+
+
+def start_server() -> Callable[[], None]:
+    """Start a server that lives as long as this process, and tell Prefect of it.
+
+    Returns
+    -------
+    callable
+        To be called before Prefect is asked for anything. It returns when the server answers, or
+        is not expected to any more: then Prefect fails as with any server that is gone.
+    """
+    from prefect.context import refresh_global_settings_context
+
+    port = _free_port()
+    server = _spawn(port)
+    # after Prefect's own threads, which end before and have something left to say
+    atexit.register(_end, server)
+    api = f"http://127.0.0.1:{port}/api"
+    # it shows nothing, and a link to it would lead nowhere in the morning
+    os.environ |= {"PREFECT_API_URL": api, "PREFECT_UI_URL": ""}
+    refresh_global_settings_context()
+    return lambda: _wait_for(f"{api}/health", server)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _spawn(port: int) -> subprocess.Popen[bytes]:
+    # -P: a folder named flows where the user stands is not ours
+    command = [sys.executable, "-P", "-m", "flows.temporary_server", str(port)]
+    # Ctrl-C is for the command, which has to say yet what became of the run
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+    if server.stdin:
+        server.stdin.close()
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    import httpx
+
+    end = time.monotonic() + _WITHIN_S
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            if httpx.get(url, timeout=_WITHIN_S).is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+
+
+def _serve(port: int) -> None:
+    """Be the server, until the one who started it is gone."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import uvicorn
+
+    # its UI takes long to start
+    os.environ |= {"PREFECT_SERVER_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1"}
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host="127.0.0.1",
+        port=port,
+        log_level="critical",
+    )
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))
