@@ -19,7 +19,10 @@ WITHIN_S = 300
 DIED = 77
 CHANGES = ("os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate")
 # what a run imports late, once for all of them
-LOADED = ("hcs.isl.predict", "hcs.run.networks", "hcs.run.well", "laptrack", "ngio", "zarr")
+LOADED = (
+    "distributed", "hcs.isl.predict", "hcs.run.networks", "hcs.run.well",
+    "laptrack", "ngio", "zarr",
+)  # fmt: skip
 
 
 def die() -> None:

@@ -16,7 +16,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from hcs.errors import MissingError, PlateError, WriteError
 from hcs.plate.metadata import Level, Version
 from hcs.plate.multiscale import StoredArray
-from hcs.plate.storage import write_errors
+from hcs.plate.storage import read_errors, write_errors
 
 # codecs that find a flipped bit: with a checksum of their own, or made of nothing else
 _CHECKSUMS = ("crc32", "crc32c", "adler32", "fletcher32", "gzip", "zlib")
@@ -31,14 +31,17 @@ def open_array(store: Store, version: Version, path: str) -> zarr.Array[Any]:
         There is no array.
     PlateError
         Its metadata are damaged, or name a codec that we lack.
+    StorageError
+        They cannot be read now.
     """
     try:
-        array = zarr.open_array(
-            store,
-            path=path,
-            mode="r" if store.read_only else "r+",
-            zarr_format=2 if version == "0.4" else 3,
-        )
+        with read_errors(path):
+            array = zarr.open_array(
+                store,
+                path=path,
+                mode="r" if store.read_only else "r+",
+                zarr_format=2 if version == "0.4" else 3,
+            )
     except FileNotFoundError as error:
         raise MissingError(f"there is no array at {path}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -26,7 +26,7 @@ from hcs.plate.storage import Storage, check_key, read_errors, write_errors
 try:
     import s3fs
     from aiohttp import ClientError as BrokenTransferError
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, FlexibleChecksumError
     from botocore.parsers import ResponseParserError
 except ImportError as error:
     raise PlateError(
@@ -57,8 +57,14 @@ class S3Files(s3fs.S3FileSystem):  # type: ignore[misc]
     retries = 3
 
     async def _call_s3(self, method: str, *given: Any, **named: Any) -> Any:  # noqa: ANN401
-        with _as_os_errors():
-            answer = await super()._call_s3(method, *given, **named)
+        for _ in range(self.retries):
+            with _as_os_errors():
+                answer = await super()._call_s3(method, *given, **named)
+            if not _is_cut(answer):
+                break
+            answer["Body"].close()
+        else:
+            raise ConnectionError(errno.EIO, "the server sends less than it says")
         if method == "delete_objects" and answer.get("Errors"):
             # s3fs goes over them in silence
             first = answer["Errors"][0]
@@ -70,6 +76,25 @@ class S3Files(s3fs.S3FileSystem):  # type: ignore[misc]
         with _as_os_errors():
             content: bytes = await super()._cat_file(path, **options)
         return content
+
+
+def _is_cut(answer: Mapping[str, Any]) -> bool:
+    """Tell whether an answer is shorter than the part of a file that it says it is.
+
+    Examples
+    --------
+    >>> _is_cut({"ContentRange": "bytes 0-99/500", "ContentLength": 100})
+    False
+    >>> _is_cut({"ContentRange": "bytes 0-99/500", "ContentLength": 50})
+    True
+    """
+    first, _, last = answer.get("ContentRange", "").removeprefix("bytes ").partition("-")
+    stop = last.partition("/")[0]
+    return bool(stop) and answer["ContentLength"] != int(stop) - int(first) + 1
+
+
+# whole files come with a checksum, if the server keeps one
+s3fs.core.add_retryable_error(FlexibleChecksumError)
 
 
 def s3_files() -> S3Files:

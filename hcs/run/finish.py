@@ -7,13 +7,14 @@ again, and are written only when something changed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from hcs.errors import QUALITY, HcsError, WorkerError
+from hcs.errors import QUALITY, HcsError, PlateError, StorageError, WorkerError
 from hcs.plate.commit import JSON, Marker, fingerprint, read_marker, remove_marker, write_marker
 from hcs.plate.consolidated import renew_consolidated
 from hcs.plate.open import Plate, label_key
@@ -87,10 +88,12 @@ def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, .
     ended = []
     for path in plate.layout.wells:
         well = selected.get(path) or describe_well(plate, path)
-        if path in failed:
-            _withdraw(plate, well, plan, token)
         one = _end(plate, well, plan, "failed" if path in failed else "")
-        _fill_in(plate, one, plan)
+        with _said(path):
+            if path in failed:
+                _withdraw(plate, well, plan, token)
+                one = _end(plate, well, plan, "failed")
+            _fill_in(plate, one, plan)
         ended.append(one)
     _write_tables(plate, plan, ended, _failed(plate, plan, report), token)
     done = set(report.done)
@@ -101,6 +104,15 @@ def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, .
     stains = stain_models(plan.steps) if done else ()
     sisters = [plate.sister(model.card.step).storage.url for model in stains]
     return (*(f"{plate.storage.url}/{key}" for key in keys), *sisters)
+
+
+@contextmanager
+def _said(well: WellPath) -> Iterator[None]:
+    """Take what keeps one well's label images from being written for a warning."""
+    try:
+        yield
+    except (PlateError, StorageError) as error:
+        _log.warning("%s: its label images are left as they are: %s", well, error)
 
 
 def _end(plate: Plate, well: WellPlan, plan: Plan, state: str) -> _Ended:
