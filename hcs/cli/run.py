@@ -383,6 +383,7 @@ def _plan_to_json(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "wells": len(plan.wells),
         "bytes_read": sum(well.bytes_read for well in plan.wells),
         "bytes_written": sum(well.bytes_written for well in plan.wells),
+        "files_written": sum(well.files_written for well in plan.wells),
         "memory_per_worker": plan.memory_per_worker,
         "warnings": plan.warnings,
     }

@@ -6,20 +6,23 @@ there at all, and so many bytes for each pixel of a frame.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from hcs.isl.settings import IslSettings
-from hcs.plate.metadata import FieldImage
+from hcs.plate.levels import label_levels, product_levels
+from hcs.plate.metadata import FieldImage, Level
 from hcs.run.models import Model
 from hcs.run.steps import Kind, Step
 from hcs.settings import Settings
 
-# measured, peak of a process: 0.51 GB at 512^2, 0.59 at 1024^2, 1.03 at 2160^2; Dask adds some
-WORKER_BYTES = 500_000_000
+# measured, peak of a worker on simulated wells (tests/faults/test_memory.py): 0.55 GB at 256^2,
+# 0.57 at 512^2, 0.67 at 1080^2, 0.98 at 2160^2; here is a little more
+WORKER_BYTES = 550_000_000
 # float32 temporaries of a pair of frames: flow, features, log-odds, boundary refinement
-_BYTES_PER_PIXEL = 125
+_BYTES_PER_PIXEL = 100
 # measured: torch and densenet121 take 0.4 GB more, and 560 to 580 bytes per pixel of the batch in
 # float32, one thread, 512^2 to 1024^2; resnet18 450
 _NETWORK_BYTES = 450_000_000
@@ -56,6 +59,19 @@ def bytes_written(step: Step, image: FieldImage, isl: IslSettings) -> int:
     return 0
 
 
+def files_written(step: Step, image: FieldImage) -> int:
+    """Return the files of pixels that a step writes for a field; metadata and tables come on top.
+
+    A file is a chunk, or a shard where there are some.
+    """
+    levels: Sequence[Level] = ()
+    if step.kind in ("ssl", "segmenter", "objects"):
+        levels = label_levels(image)
+    elif step.kind == "stain" and step.model:
+        levels = product_levels(image, step.model.card.n_outputs)
+    return sum(_units(level) for level in levels)
+
+
 def working_bytes(image: FieldImage, steps: Sequence[Step], settings: Settings) -> int:
     """Return what the steps of a field hold in memory, beside what a worker does anyway."""
     frame = image.frame_shape[0] * image.frame_shape[1]
@@ -74,6 +90,11 @@ def _network_bytes(model: Model, image: FieldImage, settings: Settings) -> int:
     computing = isl.batch * tile * _NETWORK_BYTES_PER_PIXEL if settings.run.device == "cpu" else 0
     planes = len(model.card.inputs) + model.card.n_outputs
     return _NETWORK_BYTES + computing + isl.batch * height * width * planes * _WAITING_BYTES
+
+
+def _units(level: Level) -> int:
+    sides = zip(level.shape, level.shards or level.chunks, strict=True)
+    return math.prod(-(-length // unit) for length, unit in sides)
 
 
 def _pixels(image: FieldImage) -> int:

@@ -17,7 +17,7 @@ from hcs.plate.open import Plate
 from hcs.plate.path import WellPath
 from hcs.run.channel import choose_channel
 from hcs.run.models import Model, check_channels, fit
-from hcs.run.needs import WORKER_BYTES, bytes_read, bytes_written, working_bytes
+from hcs.run.needs import WORKER_BYTES, bytes_read, bytes_written, files_written, working_bytes
 from hcs.run.outcome import Failure, failure_of
 from hcs.run.pool import current_pool
 from hcs.run.spans import Source
@@ -82,6 +82,11 @@ class WellPlan:
             return 0
         isl = self.wanted.settings.isl
         return sum(bytes_written(s.step, i, isl) for s in self.todo for i in self.images)
+
+    @property
+    def files_written(self) -> int:
+        """Files of pixels that the steps to be done write."""
+        return sum(files_written(s.step, i) for s in self.todo for i in self.images)
 
 
 @dataclass(frozen=True)

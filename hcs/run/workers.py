@@ -21,6 +21,8 @@ _ENDED = frozenset({"closing", "closed"})
 # Dask closes the nanny of a worker that is not back in time (its default is 15 s, less than a start
 # takes on a busy machine), and nobody starts another
 _BACK_WITHIN = "10 minutes"
+# for Dask's developers; its default is 1000, and each message may hold a well and all its settings
+_KEPT_MESSAGES = 100
 
 
 def dask_settings() -> dict[str, object]:
@@ -32,6 +34,7 @@ def dask_settings() -> dict[str, object]:
         # a worker keeps nothing between two wells that pausing would free: it would wait for ever
         "distributed.worker.memory.pause": False,
         "distributed.admin.large-graph-warning-threshold": "10MB",
+        "distributed.admin.low-level-log-length": _KEPT_MESSAGES,
     }
 
 

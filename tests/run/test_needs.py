@@ -12,7 +12,7 @@ from hcs.plate.metadata import Channel, FieldImage, Level
 from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath
 from hcs.run.models import Model
-from hcs.run.needs import bytes_read, bytes_written, working_bytes
+from hcs.run.needs import bytes_read, bytes_written, files_written, working_bytes
 from hcs.run.plan import check_fit, make_plan, with_batch_that_fits
 from hcs.run.steps import Step
 from hcs.settings import Settings, load_settings
@@ -55,6 +55,17 @@ def test_a_stain_is_written_with_its_coarser_levels_and_its_spread():
 def test_objects_are_written_as_label_images():
     objects = step("objects", head="nuclei", targets=())
     assert bytes_written(objects, IMAGE, IslSettings()) == PIXELS * 4 // 20
+
+
+def test_a_file_is_a_chunk_or_a_shard():
+    ssl = Step("ssl", "ssl", "ssl_cells", "", "ssl")
+    # 1000 x 2000 in squares of 1000, five frames; two outputs are two channels
+    assert files_written(ssl, IMAGE) == 5 * 2
+    assert files_written(step("objects", head="nuclei", targets=()), IMAGE) == 5 * 2
+    assert files_written(step("stain"), IMAGE) == 5 * 2
+    sharded = replace(IMAGE, levels=(replace(LEVEL, shards=(1, 2, 3, 1000, 2000)),))
+    assert files_written(ssl, sharded) == 5
+    assert files_written(replace(ssl, kind="measure"), IMAGE) == 0
 
 
 def test_measuring_reads_stains_too():
