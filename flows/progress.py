@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 # what an API that is down, slow or gone raises
 API_ERRORS = (PrefectException, httpx.HTTPError, OSError, RuntimeError)
+# a call costs the server as much as the task of a well does
+_BAR_S = 1.0
 # the server keeps every version of a table with a row per well
 _TABLE_S = 30.0
 
@@ -97,7 +99,7 @@ class Progress(Artifacts):
         self._outcomes: dict[WellPath, WellOutcome] = {}
         self._began = clock()
         self._done_before: int | None = None
-        self._table_due = self._began + _TABLE_S
+        self._bar_due, self._table_due = self._began, self._began + _TABLE_S
         self._bar: UUID | None = None
 
     def start(self) -> None:
@@ -109,17 +111,19 @@ class Progress(Artifacts):
         self._show_table((), "no well is through yet")
 
     def move(self, outcome: WellOutcome, through: int, wells: int) -> None:
-        """Move the bar after a well; now and then, show a row per well that is through."""
+        """Now and then after a well, move the bar, and show a row per well that is through."""
         self._outcomes[outcome.well] = outcome
+        now = self._clock()
         if self._done_before is None:
             self._done_before = through - 1
-        share = 100 * through / max(wells, 1)
-        text = f"{through} of {wells} wells, {self._left(through, wells)}; the last was "
-        if self._bar is not None:
-            self._call(update_progress_artifact, self._bar, share, text + outcome.line)
-        if self._clock() >= self._table_due:
+        if self._bar is not None and (now >= self._bar_due or through == wells):
+            self._bar_due = now + _BAR_S
+            text = f"{through} of {wells} wells, {self._left(now, through, wells)}"
+            line = f"{text}; the last was {outcome.line}"
+            self._call(update_progress_artifact, self._bar, 100 * through / max(wells, 1), line)
+        if now >= self._table_due:
+            self._table_due = now + _TABLE_S
             self._show_table(tuple(self._outcomes.values()), f"{through} of {wells} wells")
-            self._table_due = self._clock() + _TABLE_S
 
     def finish(self, report: Report) -> None:
         """Show a row per well, and pictures of the plate."""
@@ -134,10 +138,10 @@ class Progress(Artifacts):
             page = markdown_page(pictures, report.outputs)
             self._call(create_markdown_artifact, page, f"{self._key}-plate", text)
 
-    def _left(self, through: int, wells: int) -> str:
+    def _left(self, now: float, through: int, wells: int) -> str:
         """Say how long the rest takes, if it goes on as it went."""
-        now = through - (self._done_before or 0)
-        seconds = (self._clock() - self._began) * (wells - through) / now
+        since = through - (self._done_before or 0)
+        seconds = (now - self._began) * (wells - through) / since
         return f"{in_words(seconds)} left"
 
     def _show_table(self, outcomes: Sequence[WellOutcome], text: str) -> None:

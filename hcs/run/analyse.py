@@ -59,6 +59,8 @@ class Visit(Protocol):
 Each = Callable[[Visit, Sequence[WellPath], int], None]
 
 _WELLS_PER_WORKER = 2
+# all but `waiting`
+_THROUGH = ("done", "kept", "failed")
 
 
 def analyse(
@@ -182,6 +184,10 @@ class _Visits:
     outcomes: dict[WellPath, WellOutcome]
     on_outcome: OnOutcome
     stopped: Event = field(default_factory=Event)
+    _over: set[WellPath] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._over = {well for well, one in self.outcomes.items() if one.state in _THROUGH}
 
     def pay(self, each: Each, wells: Sequence[WellPlan], number: int) -> None:
         """Visit wells for the first or second time."""
@@ -261,8 +267,9 @@ class _Visits:
     def _note(self, outcome: WellOutcome, number: int) -> None:
         before = [self.outcomes[outcome.well]] if number > 1 else []
         self.outcomes[outcome.well] = whole = combine([*before, outcome])
-        through = sum(one.state in ("done", "kept", "failed") for one in self.outcomes.values())
-        self.on_outcome(whole, through, len(self.outcomes))
+        if whole.state in _THROUGH:
+            self._over.add(whole.well)
+        self.on_outcome(whole, len(self._over), len(self.outcomes))
 
 
 @dataclass

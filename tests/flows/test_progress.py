@@ -24,6 +24,23 @@ def test_a_failed_well_has_its_cause_and_hint_in_the_row():
     assert (row["cause"], row["hint"]) == ("chunk 3 is damaged", "copy it anew")
 
 
+def test_the_bar_moves_once_a_second_however_many_wells_end_in_it_and_to_its_end(monkeypatch):
+    shares = []
+    monkeypatch.setattr(progress, "create_progress_artifact", lambda *_: uuid4())
+    monkeypatch.setattr(progress, "create_table_artifact", lambda *_: uuid4())
+    monkeypatch.setattr(
+        progress, "update_progress_artifact", lambda _, share, __: shares.append(share)
+    )
+    now = [0.0]
+    watched = Progress("p", lambda: now[0])
+    watched.start()
+    for through in range(1, 101):
+        watched.move(WellOutcome(WellPath("A", f"{through:03d}"), "done"), through, 100)
+        # fifty wells a second, two seconds: at the first, after one second, at the last
+        now[0] += 0.02
+    assert shares == [1.0, 51.0, 100.0]
+
+
 def test_while_a_plate_is_worked_on_the_time_left_and_a_row_per_well_are_told(monkeypatch):
     told = []
 
@@ -43,8 +60,8 @@ def test_while_a_plate_is_worked_on_the_time_left_and_a_row_per_well_are_told(mo
     texts = [arguments[2] for arguments in told if isinstance(arguments[1], float)]
     assert [text.split(";")[0] for text in texts] == [
         "3 of 6 wells, 1 min left",
-        "4 of 6 wells, 1 min left",
-        "5 of 6 wells, 47 s left",
+        "4 of 6 wells, 40 s left",
+        "5 of 6 wells, 20 s left",
     ]
     tables = [
         arguments
