@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -259,11 +260,33 @@ def _processes(options: Mapping[str, Any]) -> int:
 
 def _import_jobqueue() -> Any:  # noqa: ANN401 - dask-jobqueue has no types
     try:
-        import dask_jobqueue
-        import dask_jobqueue.slurm
+        with _ctrl_c_left_alone():
+            import dask_jobqueue
+            import dask_jobqueue.slurm
     except ImportError as error:
         raise WorkerError(
             "run.dask is slurm, and dask-jobqueue is not installed",
             hint="pip install 'hcs[slurm]'",
         ) from error
     return dask_jobqueue
+
+
+@contextmanager
+def _ctrl_c_left_alone() -> Iterator[None]:
+    """Import dask-jobqueue, which would end this process with exit code 0 at Ctrl-C.
+
+    Its ``runner``, which nobody uses here, says so when it is imported; outside of the main thread
+    it could not be imported at all.
+    """
+    ours = signal.signal
+
+    def unless_by_runner(number: int, handler: Any) -> Any:  # noqa: ANN401 - as `signal` has it
+        if getattr(handler, "__module__", "") == "dask_jobqueue.runner":
+            return signal.getsignal(number)
+        return ours(number, handler)
+
+    signal.signal = unless_by_runner  # type: ignore[assignment] # names its arguments otherwise
+    try:
+        yield
+    finally:
+        signal.signal = ours

@@ -1,6 +1,7 @@
 """Workers as jobs of a real Slurm of one node, where its programs are installed."""
 
 import gc
+import os
 import subprocess
 import sys
 import time
@@ -215,6 +216,28 @@ def test_words_that_dask_jobqueue_does_not_know_are_said():
         pass
     # what dask-jobqueue began and left, before another test meets it
     gc.collect()
+
+
+_IN_A_THREAD = """
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from hcs.run.cluster_slurm import job_scripts
+with ThreadPoolExecutor(1) as thread:
+    scripts = thread.submit(job_scripts).result()
+print(len(scripts), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+def test_dask_jobqueue_leaves_ctrl_c_alone_and_serves_every_thread():
+    # in a process of its own, where nobody imported it yet
+    told = subprocess.run(
+        [sys.executable, "-c", _IN_A_THREAD],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"DASK_CONFIG": str(DEPLOY / "slurm"), "HCS_FOLDER": "."},
+    )
+    assert told.stdout == "2 True\n"
 
 
 def test_dask_jobqueue_that_is_missing_is_said(monkeypatch):
