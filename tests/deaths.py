@@ -4,6 +4,7 @@ Python tells of each opening for writing, renaming, linking, making and removing
 To die there is to die before that change and after the one before it.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from hcs.errors import HcsError
 from hcs.run.analyse import analyse
 from hcs.settings import load_settings
 
@@ -96,3 +98,38 @@ def end(process: ForkServerProcess) -> int:
 def start(url: Path, overrides: Sequence[str], at: int | None) -> int:
     """Analyse a plate in a process of its own, which dies at a change; return how it ended."""
     return end(begin(run, url, overrides, at))
+
+
+class FullDisk:
+    """Refuses changes below a folder from one on, as a disk without room does.
+
+    Parameters
+    ----------
+    folder : str
+    first : int
+        From 0.
+    many : int
+        How many changes are refused; then there is room again.
+    """
+
+    def __init__(self, folder: str, first: int, many: int) -> None:
+        self._changes = Changes(folder, None)
+        self._refused = range(first, first + many)
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        before = self._changes.count
+        self._changes(event, arguments)
+        new = self._changes.count > before
+        # to remove needs no room
+        if new and before in self._refused and event not in ("os.remove", "os.rmdir"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def run_without_room(url: Path, overrides: Sequence[str], first: int, many: int) -> None:
+    """Analyse a plate in this process, on a disk that is full for a while."""
+    sys.addaudithook(FullDisk(str(url.parent), first, many))
+    try:
+        code = analyse(str(url), load_settings(overrides=overrides)).exit_code
+    except HcsError as error:
+        sys.exit(error.exit_code)
+    sys.exit(code)

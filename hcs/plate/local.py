@@ -67,8 +67,7 @@ class LocalStorage(Storage):
     ) -> None:
         """Write or replace a file, whole or not at all; on return it is on the disk."""
         with self._staged(key, content, os.fsync) as (temporary, path):
-            if last_check:
-                last_check()
+            (last_check or self.fence)()
             _patiently(lambda: temporary.replace(path), path)
         with write_errors(str(path)):
             _flush_to_disk(path.parent)
@@ -77,11 +76,13 @@ class LocalStorage(Storage):
         """Write or replace files, each whole or not at all, in order; `flush` is to follow."""
         for key, content in files.items():
             with self._staged(key, content) as (temporary, path):
+                self.fence()
                 _patiently(lambda: temporary.replace(path), path)
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a file if there is none: True for exactly one of several that try at once."""
         with self._staged(key, content, os.fsync) as (temporary, path):
+            self.fence()
             try:
                 _link_new(temporary, path)
             except FileExistsError:
@@ -114,6 +115,7 @@ class LocalStorage(Storage):
     def delete(self, prefix: str) -> None:
         """Delete a file, or a folder with all that is in it; nothing there is fine."""
         path = self._path(prefix)
+        self.fence()
         with write_errors(str(path)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -122,6 +124,7 @@ class LocalStorage(Storage):
 
     def remove(self) -> None:
         """Delete the folder itself, with all that is in it; nothing there is fine."""
+        self.fence()
         with write_errors(self.url), suppress(FileNotFoundError):
             shutil.rmtree(self.url)
 
@@ -144,7 +147,7 @@ class LocalStorage(Storage):
         # markers and locks need no zarr, which is slow to import
         from hcs.plate.patient import PatientStore
 
-        return PatientStore(self.url, read_only=read_only)
+        return self.guarded(PatientStore(self.url, read_only=read_only))
 
 
 def _patiently(act: Callable[[], _Found], path: Path) -> _Found:

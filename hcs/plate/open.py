@@ -10,6 +10,7 @@ import zarr
 
 from hcs.errors import MissingError, PlateError
 from hcs.plate.array import open_array, stored_array
+from hcs.plate.fence import Fence
 from hcs.plate.group import OWN, ome_part, read_attributes
 from hcs.plate.metadata import FieldImage, PlateLayout, Well
 from hcs.plate.multiscale import level_paths, parse_image
@@ -235,6 +236,10 @@ class Plate:
         field = FieldPath.parse(path)
         self.field_image(field)
         return Field(self, field)
+
+    def hold(self, token: int) -> None:
+        """Change nothing any more, from now on, once the lock's token is out."""
+        self.storage = self.storage.fenced(Fence(self.companion, token).check)
 
     def forget(self, path: FieldPath) -> None:
         """Read a field anew when it is next asked for, because it was written to."""

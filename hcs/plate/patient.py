@@ -38,6 +38,15 @@ class PatientStore(LocalStore):
         write = super().set
         await self._patiently(lambda: write(key, value), key)
 
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write a file where there is none.
+
+        Zarr asks for the groups above each array that it makes, and would put a temporary file
+        beside those of the input, where nobody sweeps it if this process is killed.
+        """
+        if not await self.exists(key):
+            await super().set_if_not_exists(key, value)
+
     async def _patiently(self, act: Callable[[], Awaitable[_Found]], key: str) -> _Found:
         for pause in PAUSES_S:
             try:

@@ -148,19 +148,20 @@ class S3Storage(Storage):
     ) -> None:
         """Write or replace a file, whole or not at all; on return it is durable."""
         path = self._path(key)
-        if last_check:
-            last_check()
+        (last_check or self.fence)()
         with write_errors(f"{self.url}/{key}"):
             self._files.pipe_file(path, content)
 
     def write_unflushed(self, files: Mapping[str, bytes]) -> None:
         """Write or replace files, each whole or not at all, several at once."""
+        self.fence()
         with write_errors(self.url):
             self._files.pipe({self._path(key): content for key, content in files.items()})
 
     def create(self, key: str, content: bytes) -> bool:
         """Write a file if there is none: True for exactly one of several that try at once."""
         path, maker = self._path(key), uuid.uuid4().hex
+        self.fence()
         with write_errors(f"{self.url}/{key}"):
             try:
                 # If-None-Match: the server decides
@@ -187,6 +188,7 @@ class S3Storage(Storage):
         self._delete(self._root)
 
     def _delete(self, path: str) -> None:
+        self.fence()
         with write_errors(f"s3://{path}"):
             paths = self._files.find(path)
             if paths:
@@ -202,7 +204,8 @@ class S3Storage(Storage):
     def zarr_store(self, *, read_only: bool) -> Store:
         """Return the Zarr store of this prefix."""
         files = _files_for_zarr(os.getpid())
-        return zarr.storage.FsspecStore(files, path=self._root, read_only=read_only)
+        store = zarr.storage.FsspecStore(files, path=self._root, read_only=read_only)
+        return self.guarded(store)
 
 
 @cache

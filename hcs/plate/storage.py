@@ -12,7 +12,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -139,6 +139,10 @@ def check_key(key: str) -> str:
     return key
 
 
+def _open_to_all() -> None:
+    """Let everything pass."""
+
+
 @dataclass(frozen=True)
 class Storage(ABC):
     """One root of bytes by key; small, picklable, opened anew by every worker from its URL.
@@ -147,9 +151,13 @@ class Storage(ABC):
     ----------
     url : str
         Absolute path of a folder, or ``s3://bucket/key``; it need not exist yet.
+    fence : callable
+        Called before each change, when nothing but the change itself is left to do; what it raises
+        prevents that (`hcs.plate.fence`).
     """
 
     url: str
+    fence: Callable[[], None] = field(default=_open_to_all, compare=False, repr=False)
 
     @staticmethod
     def open(url: str | Path) -> Storage:
@@ -186,7 +194,21 @@ class Storage(ABC):
         >>> Storage.open("/data/demo.zarr").sibling(".hcs").url
         '/data/demo.hcs'
         """
-        return Storage.open(f"{self.url.removesuffix('.zarr')}{suffix}")
+        beside = Storage.open(f"{self.url.removesuffix('.zarr')}{suffix}")
+        return beside.fenced(self.fence)
+
+    def fenced(self, fence: Callable[[], None]) -> Storage:
+        """Return the same storage with another fence."""
+        return replace(self, fence=fence)
+
+    def guarded(self, store: Store) -> Store:
+        """Return the Zarr store of this root so that its changes pass the fence, too."""
+        if store.read_only or self.fence is _open_to_all:
+            return store
+        # zarr is slow to import
+        from hcs.plate.fenced import FencedStore
+
+        return FencedStore(store, self)
 
     def digest(self, key: str) -> str:
         """Return the `content_digest` of a file, from its bytes as they are now."""

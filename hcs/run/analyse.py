@@ -98,18 +98,20 @@ def analyse(
     begun = time.monotonic()
     settings = settings or Settings()
     plate = open_plate(url, **settings.calibration.model_dump())
-    with acquire(plate.companion) as lock:
+    companion = plate.companion
+    with acquire(companion) as lock:
+        plate.hold(lock.token)
         sweep(plate)
         plan = _fitted(make_plan(plate, settings))
         prepare_stains(plate, plan.steps)
-        history = History(plate.companion, lock.token)
+        history = History(companion, lock.token)
         history.begin(plan)
         outcomes = {well.well: _unvisited(well) for well in plan.wells}
         if any(well.todo for well in plan.wells):
             check_writable(plate)
             with open_cluster(plan.run) as cluster:
                 plan = _placed(plan, cluster)
-                attempts = Attempts(plate.companion, lock.token, settings.run.attempts)
+                attempts = Attempts(companion, lock.token, settings.run.attempts)
                 visits = _Visits(plan, cluster, attempts, outcomes, history.hearing(on_outcome))
                 plan = _visit_wells(plate, visits, each or in_threads)
         lock.check()

@@ -128,6 +128,7 @@ def prune(plate: Plate, pruning: Pruning, token: int) -> None:
     WriteError
         Nothing can be written.
     """
+    plate.hold(token)
     sweep(plate)
     for well, names in pruning.markers.items():
         for step in names:

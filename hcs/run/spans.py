@@ -92,14 +92,16 @@ def cut(field: FieldPath, n_frames: int, longest: int) -> tuple[Span, ...]:
 
 @lru_cache(maxsize=2)
 def opened(source: Source) -> Plate:
-    """Open the plate of a run, once per process."""
+    """Open the plate of a run, once per process, to write to it while the run holds it."""
     # threads inside OpenCV would change the order of sums, and compete with the other workers
     cv2.setNumThreads(1)
-    return open_plate(
+    plate = open_plate(
         source.url,
         pixel_size_um=source.calibration.pixel_size_um,
         interval_s=source.calibration.interval_s,
     )
+    plate.hold(source.token)
+    return plate
 
 
 # keys of `hcs.ssl.segment.histogram` that occur, and how often: what fits into a small record

@@ -151,6 +151,7 @@ def withdraw(plate: Plate, damages: Iterable[Damage], token: int) -> None:
     WriteError
         Nothing can be written.
     """
+    plate.hold(token)
     found = tuple(damages)
     for well, step in dict.fromkeys((d.well, d.name) for d in found if d.part == "step"):
         remove_marker(plate, well, step, token)

@@ -4,25 +4,22 @@
 ``HCS_FAULTS_SEED`` which.
 """
 
-import json
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hcs.plate.commit import read_marker
-from hcs.plate.lock import acquire
 from hcs.plate.metadata import Version
 from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.read import read_frame_channels
 from hcs.run.analyse import analyse
-from hcs.run.verify import Damage, verify_plate, withdraw
+from hcs.run.verify import Damage, verify_plate
 from hcs.settings import Settings, load_settings
+from tests.corruptions import corruptions, markers, outputs, repair
 from tests.plates import make_plate, moving_cells, results_of
 
 N = int(os.environ.get("HCS_FAULTS", "24"))
@@ -51,36 +48,6 @@ def plate(sound, tmp_path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "tiny.zarr"))
 
 
-@dataclass(frozen=True)
-class Corruption:
-    """A change of one file."""
-
-    path: Path
-    kind: str
-    content: bytes
-
-    def apply(self) -> None:
-        if self.kind == "deletion":
-            self.path.unlink()
-        else:
-            self.path.write_bytes(self.content)
-
-
-def corruptions(paths: list[Path], rng: np.random.Generator) -> Iterator[Corruption]:
-    while True:
-        path = paths[rng.integers(len(paths))]
-        if not path.exists():
-            continue
-        content = bytearray(path.read_bytes())
-        kind = str(rng.choice(["bit flip", "truncation", "deletion"]))
-        if kind == "bit flip":
-            place = int(rng.integers(8 * len(content)))
-            content[place // 8] ^= 1 << place % 8
-        elif kind == "truncation":
-            del content[int(rng.integers(len(content))) :]
-        yield Corruption(path, kind, bytes(content))
-
-
 def is_chunk(path: Path, url: Path) -> bool:
     inside = path.relative_to(url).parts
     return len(inside) > 4 and inside[3].isdigit() and not path.name.startswith((".z", "zarr"))
@@ -88,16 +55,6 @@ def is_chunk(path: Path, url: Path) -> bool:
 
 def input_chunks(url: Path) -> list[Path]:
     return sorted(path for path in url.rglob("*") if path.is_file() and is_chunk(path, url))
-
-
-def markers(url: Path) -> list[Path]:
-    return sorted(url.with_suffix(".hcs").glob("[Ap]*/**/*.json"))
-
-
-def outputs(url: Path) -> list[Path]:
-    """Return every file that a marker vouches for."""
-    manifests = [json.loads(path.read_text())["manifest"] for path in markers(url)]
-    return sorted({url / key for manifest in manifests for key in manifest})
 
 
 def damages(url: Path) -> tuple[Damage, ...]:
@@ -172,12 +129,6 @@ def test_each_corrupted_marker_is_found_or_reads_as_before_or_is_no_marker(plate
             own = [d for d in damages(plate) if d.name == change.path.stem]
             assert any("marker" in damage.what for damage in own), (change.kind, change.path)
         change.path.write_bytes(before)
-
-
-def repair(url: Path) -> None:
-    opened = open_plate(url)
-    with acquire(opened.companion) as lock:
-        withdraw(opened, verify_plate(opened, opened.layout.wells).damages, lock.token)
 
 
 def test_a_run_repairs_what_is_ours_to_the_same_bytes(plate):

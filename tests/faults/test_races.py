@@ -5,6 +5,10 @@
 
 import os
 import re
+import shutil
+import signal
+import sys
+import time
 import uuid
 from collections import Counter
 from contextlib import ExitStack
@@ -14,14 +18,21 @@ from pathlib import Path
 from queue import Queue
 from threading import Barrier
 
+import psutil
 import pytest
 
 from hcs.errors import LockedError
 from hcs.plate.commit import sweep
 from hcs.plate.create import create_plate
-from hcs.plate.lock import acquire
+from hcs.plate.lock import acquire, look
 from hcs.plate.metadata import PlateLayout
 from hcs.plate.open import open_plate
+from hcs.run import analyse as story
+from hcs.run.analyse import analyse
+from hcs.settings import load_settings
+from tests.deaths import Changes, begin, end, halt
+from tests.plates import make_plate, moving_cells, results_of
+from tests.runs import WITHIN_S, log_of, start, starts_of, wait_for, workers_of
 
 pytestmark = pytest.mark.integration
 
@@ -102,3 +113,98 @@ def test_of_many_that_race_for_the_lock_one_wins_each_time(raced, tmp_path, monk
     assert tokens == sorted(set(tokens))
     lost = {outcome for *_, outcome in outcomes if outcome != "won"}
     assert all(re.search(r"is locked by .*process \d|was taken over by", one) for one in lost), lost
+
+
+HERE = ("run.dask=none", "run.workers=1")
+# what the run is asked for that takes over
+OTHER = (*HERE, "split.h=0.9")
+PLACES = ("tiny.zarr", "tiny.hcs/A")
+
+
+def run_and_halt(url: Path, place: str, at: int | None) -> None:
+    """Analyse a plate in this process, which stops before a change; note how many there were."""
+    story.acquire = quickly
+    changes = Changes(str(url.parent / place), at, halt)
+    sys.addaudithook(changes)
+    try:
+        code = analyse(str(url), load_settings(overrides=HERE)).exit_code
+    except LockedError as error:
+        (url.parent / "words").write_text(str(error))
+        sys.exit(error.exit_code)
+    (url.parent / "changes").write_text(str(changes.count))
+    sys.exit(code)
+
+
+def wait_until_stopped(pid: int) -> None:
+    until = time.monotonic() + RACE_WITHIN_S
+    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < until, "it never came to this change"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory) -> Path:
+    url = tmp_path_factory.mktemp("fresh") / "tiny.zarr"
+    make_plate(url, {"A/01": moving_cells(0, 2, 96)})
+    return url
+
+
+@pytest.fixture(scope="module")
+def undisturbed(fresh, tmp_path_factory) -> dict[str, bytes]:
+    url = Path(shutil.copytree(fresh, tmp_path_factory.mktemp("undisturbed") / "tiny.zarr"))
+    assert analyse(str(url), load_settings(overrides=OTHER)).exit_code == 0
+    return results_of(url)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_who_is_stopped_and_wakes_up_after_a_takeover_changes_nothing(
+    fresh, undisturbed, place, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(story, "acquire", quickly)
+    whole = Path(shutil.copytree(fresh, tmp_path / "whole" / "tiny.zarr"))
+    assert end(begin(run_and_halt, whole, place, None)) == 0
+    count = int((whole.parent / "changes").read_text())
+    for at in range(count // N, count, max(1, 2 * count // N)):
+        url = Path(shutil.copytree(fresh, tmp_path / str(at) / "tiny.zarr"))
+        stopped = begin(run_and_halt, url, place, at)
+        wait_until_stopped(stopped.pid)
+        assert analyse(str(url), load_settings(overrides=OTHER)).exit_code == 0
+        assert results_of(url) == undisturbed
+        os.kill(stopped.pid, signal.SIGCONT)
+        assert end(stopped) == LockedError.exit_code, f"{at} of {count}"
+        assert "plate tiny was taken over by" in (url.parent / "words").read_text()
+        assert results_of(url) == undisturbed, f"{at} of {count}"
+        assert not list(url.parent.rglob("*.partial")), f"{at} of {count}"
+
+
+@pytest.mark.parametrize("many", (2, 5) if N > 10 else (2,))
+def test_of_runs_begun_at_once_one_proceeds_and_when_it_is_killed_another(many, tmp_path):
+    wells = {f"A/{column:02d}": moving_cells(column) for column in (1, 2)}
+    make_plate(tmp_path / "whole" / "tiny.zarr", wells)
+    url = Path(shutil.copytree(tmp_path / "whole", tmp_path / "run") / "tiny.zarr")
+    companion = open_plate(url).companion
+    with ExitStack() as stack:
+        runs = [stack.enter_context(start(url, workers=1)) for _ in range(many)]
+        wait_for(lambda: look(companion).state == "held", runs[0])
+        claim = look(companion).claim
+        (holder,) = [run for run in runs if f"(process {run.pid})" in claim.holder]
+        wait_for(lambda: bool(starts_of(url)), holder)
+        # its work stands still until the others were told; its heart beats
+        workers = workers_of(holder)
+        for worker in workers:
+            worker.suspend()
+        others = [run for run in runs if run is not holder]
+        assert [run.wait(WITHIN_S) for run in others] == [LockedError.exit_code] * len(others)
+        holder.kill()
+        for worker in workers:
+            worker.resume()
+        holder.wait(WITHIN_S)
+    told = f"plate tiny is locked by {claim.holder} on {claim.host} since {claim.since}"
+    assert log_of(url).count(told) == len(others)
+    assert "Traceback" not in log_of(url)
+    with start(url, workers=1) as run:
+        assert run.wait(WITHIN_S) == 0, log_of(url)
+    assert f"took over plate tiny from {claim.holder}" in log_of(url)
+    whole = tmp_path / "whole" / "tiny.zarr"
+    assert analyse(str(whole), load_settings(overrides=HERE)).exit_code == 0
+    assert results_of(url) == results_of(whole)
