@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from zoneinfo import ZoneInfo
 
-from hcs.errors import HcsError, LockedError, StoppedError
+from hcs.errors import HcsError, LockedError, PlateError, StoppedError
 from hcs.plate.arrivals import absolute, find_plates
 from hcs.plate.storage import Storage
 from hcs.run.budget import NIGHT_FOLDER, Rates, in_words, next_time, share_of
@@ -81,9 +81,14 @@ def run_night(
     Raises
     ------
     MissingError, PlateError
-        There is no such folder, or it cannot be listed.
+        There is no such folder, it is a plate, or it cannot be listed.
     """
     place = absolute(folder)
+    if place.endswith(".zarr"):
+        raise PlateError(
+            f"{place} is a plate, not a folder of plates",
+            hint="name the folder that it lies in; one plate alone is analysed by `hcs run`",
+        )
     settings, night = settings or Settings(), night or NightSettings()
     here = _Night(place, settings, night, run or Unwatched(), clock or Clock())
     here.on_plate = on_plate or _ignore

@@ -23,6 +23,7 @@ from hcs.plate.problems import some
 from hcs.plate.sister import find_sister, product_state, remove_sister, write_empty_product
 from hcs.plate.write import write_empty_label_image
 from hcs.run.finish import STEP as FINISH
+from hcs.run.provenance import CRATE
 from hcs.run.steps import record_of
 from hcs.run.verify import IMPORT
 
@@ -140,6 +141,9 @@ def prune(plate: Plate, pruning: Pruning, token: int) -> None:
             remove_group(plate, removal.field, "tables", removal.name)
     for step in pruning.steps:
         _prune_stain(plate, pruning, step)
+    if FINISH in pruning.steps:
+        # it tells of what is gone
+        plate.companion.delete(CRATE)
     _tidy(plate, pruning)
 
 

@@ -171,6 +171,14 @@ def test_a_folder_that_is_not_there_ends_the_night(night):
         night()
 
 
+def test_a_plate_is_no_folder_of_plates_and_nothing_is_written_into_it(night):
+    night.folder = Path(night.plate("a"))
+    before = sorted(night.folder.rglob("*"))
+    with pytest.raises(PlateError, match=r"a\.zarr is a plate, not a folder of plates"):
+        night()
+    assert sorted(night.folder.rglob("*")) == before
+
+
 def test_a_plan_that_cannot_be_made_is_a_failure_once_the_plate_is_there(night):
     night.plate("a")
     settings = load_settings(overrides=["channel=dic", "run.dask=none"])

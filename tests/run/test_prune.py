@@ -57,6 +57,8 @@ def test_pruning_all_steps_leaves_the_plate_that_was_there_before(tiny_plate, an
     pruning = take_back(analysed_plate, ALL)
     assert of_plate(analysed_plate) == of_plate(tiny_plate)
     assert pruning.stale == ()
+    # beside it, nothing tells of results any more
+    assert not (analysed_plate.with_suffix(".hcs") / "ro-crate-metadata.json").exists()
     assert analyse(str(analysed_plate), here()).exit_code == 0
 
 
