@@ -22,6 +22,8 @@ from prefect.blocks.core import Block
 from prefect.blocks.notifications import AppriseNotificationBlock
 from prefect.exceptions import PrefectException
 
+from hcs.shown import shown
+
 # no such block, no server, or one that refuses
 _TROUBLE = (
     NotificationError,
@@ -61,6 +63,8 @@ class Messenger:
 
     def send(self, subject: str, text: str) -> None:
         """Send a message with every block; what one cannot send is a warning."""
+        # a second line would be a header of a mail
+        subject, text = shown(subject).replace("\n", " "), shown(text)
         for name, block in self._blocks.items():
             try:
                 with block.raise_on_failure():

@@ -6,6 +6,8 @@ arrays only; ``hcs.run`` adds the well and the field, once.
 
 from __future__ import annotations
 
+from hcs.shown import shown
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_PARTIAL = 2
@@ -41,9 +43,9 @@ class HcsError(Exception):
     exit_code = EXIT_FAILED
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
+        # names of strangers, and addresses in texts of libraries
+        self.message, self.hint = shown(message), shown(hint)
+        super().__init__(self.message, self.hint)
 
     def __str__(self) -> str:
         """Return the message with its hint in brackets."""

@@ -17,6 +17,10 @@ from hcs.run.analyse import analyse
 from hcs.settings import RunSettings, Settings
 from tests.plates import make_plate, moving_cells, still_ground
 from tests.servers import free_port
+from tests.sinks import mail_sink, web_sink
+
+# fixtures of every test
+__all__ = ["mail_sink", "web_sink"]
 
 # a slow moment of a shared machine is no failure
 settings.register_profile("hcs", deadline=None)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 
@@ -12,6 +13,7 @@ import typer
 
 from hcs.cli.output import print_error
 from hcs.errors import EXIT_STOPPED, EXIT_USAGE, HcsError
+from hcs.shown import shown
 
 # one module per group of commands; each has `register(app)`
 _GROUPS: tuple[str, ...] = (
@@ -42,8 +44,18 @@ def build_app() -> typer.Typer:
     return app
 
 
+class _Shown(logging.Formatter):
+    """What modules warn of, as it may stand on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return shown(super().format(record))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
+    if logging.lastResort:
+        logging.lastResort.setFormatter(_Shown())
     try:
         code = build_app()(arguments, standalone_mode=False)
     except typer.TyperException as error:  # what the parser raises, and nothing else does

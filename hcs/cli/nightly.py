@@ -137,6 +137,10 @@ def _unwatched(
 def _under_prefect(
     folder: str, settings: Settings, night: NightSettings, on_plate: OnPlate
 ) -> NightReport:
+    from hcs.plate.storage import check_url
+
+    # the server keeps the parameters of flows
+    check_url(folder)
     wait_for_server = prepare_prefect()
     from flows.nightly import run_nightly
 

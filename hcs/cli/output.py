@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hcs.errors import HcsError, SettingsError
+from hcs.shown import shown
 
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 
@@ -54,4 +55,4 @@ def print_error(error: HcsError) -> None:
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else shown(str(value)).replace("\n", " ")

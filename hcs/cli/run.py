@@ -270,7 +270,10 @@ def _unwatched(plate: str, settings: Settings, on_outcome: Callable[..., None]) 
 
 def _under_prefect(plate: str, settings: Settings, on_outcome: Callable[..., None]) -> Report:
     from hcs.cli.watched import prepare_prefect
+    from hcs.plate.storage import check_url
 
+    # the server keeps the parameters of flows
+    check_url(plate)
     wait_for_server = prepare_prefect()
     from flows.analyse import run_flow
 

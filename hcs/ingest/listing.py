@@ -11,6 +11,7 @@ from hcs.errors import HcsError, ImportFilesError
 from hcs.ingest.plan import FieldPlan
 from hcs.ingest.source import SourceFile, field_name, well_path
 from hcs.plate.path import WellPath
+from hcs.shown import FORMULA, unformulated
 
 COLUMNS = ("path", "page", "well", "field", "channel", "z", "time", "sequence")
 
@@ -63,11 +64,12 @@ def write_listing(listing: Path, fields: Iterable[FieldPlan]) -> None:
             for image in field.images:
                 path = image.path.resolve().as_posix()
                 numbers = [image.channel, image.z, f"{image.time:0{field.time_digits}d}"]
-                writer.writerow([path, image.page, *where, *numbers, field.sequence])
+                row = [path, image.page, *where, *numbers, field.sequence]
+                writer.writerow(map(unformulated, row))
 
 
 def _file(row: Mapping[str, str | None], folder: Path) -> SourceFile:
-    cells = {name: (row.get(name) or "").strip() for name in (*COLUMNS, "row", "column")}
+    cells = {name: _cell(row.get(name) or "") for name in (*COLUMNS, "row", "column")}
     if not cells["path"]:
         raise ImportFilesError("no path")
     time = cells.get("time", "")
@@ -82,6 +84,12 @@ def _file(row: Mapping[str, str | None], folder: Path) -> SourceFile:
         time_digits=len(time),
         page=_number(cells, "page"),
     )
+
+
+def _cell(text: str) -> str:
+    """Return a cell without the apostrophe that keeps spreadsheets from computing it."""
+    text = text.strip()
+    return text[1:] if text[:1] == "'" and text[1:].startswith(FORMULA) else text
 
 
 def _well(cells: Mapping[str, str]) -> WellPath | None:

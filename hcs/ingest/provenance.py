@@ -5,17 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from hcs.errors import CorruptError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+
+from hcs.errors import CorruptError, HcsError
 from hcs.ingest.plan import ImportPlan
 from hcs.plate.open import Plate
 from hcs.plate.path import FieldPath
-from hcs.plate.storage import Storage
+from hcs.plate.storage import Storage, check_key
 
 _KEY = "import.json"
 # how frames of a plate that was not imported are numbered in file names: t000
 _DIGITS = 3
+
+
+def _folder_name(name: str) -> str:
+    # labels are exported into a folder of this name
+    if name and ("/" in name or check_key(name) != name):
+        raise ValueError(f"{name!r} is no name of a folder")
+    return name
 
 
 @dataclass(frozen=True)
@@ -32,9 +41,12 @@ class FieldSource:
         With how many digits the source writes it.
     """
 
-    sequence: str
-    times: tuple[int, ...]
-    time_digits: int
+    sequence: Annotated[str, AfterValidator(_folder_name)]
+    times: tuple[Annotated[int, Field(ge=0)], ...]
+    time_digits: Annotated[int, Field(ge=0, le=20)]
+
+
+_reader = TypeAdapter(dict[str, FieldSource])
 
 
 def write_provenance(companion: Storage, plan: ImportPlan, fingerprint: str) -> None:
@@ -66,13 +78,11 @@ def read_fingerprint(companion: Storage) -> str | None:
 
 def read_sources(plate: Plate) -> dict[FieldPath, FieldSource]:
     """Return where the frames of each imported field came from; empty for other plates."""
-    record = _read(plate.companion) or {"fields": {}}
-    return {
-        FieldPath.parse(path): FieldSource(
-            field["sequence"], tuple(field["times"]), field["time_digits"]
-        )
-        for path, field in record["fields"].items()
-    }
+    try:
+        fields = _reader.validate_python((_read(plate.companion) or {"fields": {}}).get("fields"))
+        return {FieldPath.parse(path): field for path, field in fields.items()}
+    except (ValidationError, HcsError) as error:
+        raise _damaged(plate.companion, "it holds what no import wrote") from error
 
 
 def field_source(
@@ -102,8 +112,12 @@ def _read(companion: Storage) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(content)
-    except ValueError as error:
-        raise CorruptError(
-            f"{companion.url}/{_KEY} is damaged: {error}", hint="import the plate again"
-        ) from error
-    return dict(record)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(companion, str(error)) from error
+    if not isinstance(record, dict):
+        raise _damaged(companion, "no JSON object")
+    return record
+
+
+def _damaged(companion: Storage, why: str) -> CorruptError:
+    return CorruptError(f"{companion.url}/{_KEY} is damaged: {why}", hint="import the plate again")

@@ -29,6 +29,9 @@ _DAMAGE = (
     OSError,
 )
 
+# of an XML text, where such definitions stand
+_PROLOGUE = 100_000
+
 
 @contextmanager
 def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
@@ -37,6 +40,11 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
         # a file of a multi-file OME set stands for its own pages only
         tiff = tifffile.TiffFile(path, _multifile=False)
     with tiff:
+        with damage_named(path):
+            described = str(tiff.pages.first.description)[:_PROLOGUE] if len(tiff.pages) else ""
+        if "<!DOCTYPE" in described or "<!ENTITY" in described:
+            # entities of entities hold more than a memory, and others name files
+            raise ImportFilesError(f"{path}: its OME-XML defines entities, which is not read")
         yield tiff
 
 

@@ -18,6 +18,7 @@ from hcs.plate.metadata import Level, Version
 from hcs.plate.multiscale import StoredArray
 from hcs.plate.storage import read_errors, write_errors
 
+_NUMBERS = "buifc"
 # codecs that find a flipped bit: with a checksum of their own, or made of nothing else
 _CHECKSUMS = ("crc32", "crc32c", "adler32", "fletcher32", "gzip", "zlib")
 
@@ -44,7 +45,17 @@ def open_array(store: Store, version: Version, path: str) -> zarr.Array[Any]:
             )
     except FileNotFoundError as error:
         raise MissingError(f"there is no array at {path}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except PlateError as error:
+        problem = f"the array at {path} cannot be opened: {error.message}"
+        raise PlateError(problem, error.hint) from error
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
         # what zarr says to metadata that it cannot make sense of
         raise PlateError(f"the array at {path} cannot be opened: {error}") from error
     # zarr 3.1 ignores the `config` of an array that it opens
@@ -52,10 +63,10 @@ def open_array(store: Store, version: Version, path: str) -> zarr.Array[Any]:
 
 
 def stored_array(array: zarr.Array[Any]) -> StoredArray:
-    """Return what an array's metadata say."""
-    return StoredArray(
-        array.shape, array.chunks, array.shards, np.dtype(array.dtype).newbyteorder("=").name
-    )
+    """Return what an array's metadata say; text, times and records are objects here."""
+    dtype = np.dtype(array.dtype)
+    name = dtype.newbyteorder("=").name if dtype.kind in _NUMBERS else "object"
+    return StoredArray(array.shape, array.chunks, array.shards, name)
 
 
 def has_checksum(array: zarr.Array[Any]) -> bool:

@@ -16,7 +16,7 @@ from hcs.errors import MissingError, PlateError, StorageError
 from hcs.plate.group import OWN, read_attributes
 from hcs.plate.open import Plate
 from hcs.plate.path import WellPath
-from hcs.plate.storage import read_errors
+from hcs.plate.storage import check_url, read_errors
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def parent_of(url: str) -> str:
 
 def _open(url: str) -> tuple[Any, str]:
     """Return the file system of a URL, and the URL's path on it."""
-    protocol, colon, rest = url.partition("://")
+    protocol, colon, rest = check_url(url).partition("://")
     if colon and protocol == "s3":
         # s3fs is an extra; the import tells where it is missing
         from hcs.plate.s3 import s3_files

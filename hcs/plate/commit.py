@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypeAliasType
 
 from hcs.errors import CorruptError, MissingError, StorageError
+from hcs.plate.group import read_document
 from hcs.plate.lock import FOLDER as LOCK
 from hcs.plate.lock import check_token
 from hcs.plate.storage import PARTIAL, check_key
@@ -126,7 +127,7 @@ def input_fingerprint(plate: Plate, well: WellPath) -> str:
         metadata = [name for name in _METADATA if f"{array}/{name}" in sizes]
         if not metadata:
             raise MissingError(f"field {field} has no array at {array}")
-        pixels = json.loads(plate.images.read(f"{array}/{metadata[0]}"))
+        pixels = read_document(plate.images, f"{array}/{metadata[0]}") or {}
         chunks: dict[str, JSON] = {
             key.removeprefix(f"{array}/"): size
             for key, size in sizes.items()

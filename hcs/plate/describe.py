@@ -51,6 +51,8 @@ def _versioned(version: Version, section: Attributes) -> Attributes:
 
 def plate_attributes(layout: PlateLayout) -> Attributes:
     """Return the attributes of a plate's root group."""
+    rows = {name: place for place, name in enumerate(layout.rows)}
+    columns = {name: place for place, name in enumerate(layout.columns)}
     plate: Attributes = {
         "name": layout.name,
         "rows": [{"name": row} for row in layout.rows],
@@ -58,8 +60,8 @@ def plate_attributes(layout: PlateLayout) -> Attributes:
         "wells": [
             {
                 "path": str(well),
-                "rowIndex": layout.rows.index(well.row),
-                "columnIndex": layout.columns.index(well.column),
+                "rowIndex": rows[well.row],
+                "columnIndex": columns[well.column],
             }
             for well in layout.wells
         ],

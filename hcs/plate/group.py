@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hcs.errors import PlateError
+from hcs.plate.documents import LARGEST_DOCUMENT, parse_document
 from hcs.plate.metadata import Version
 from hcs.plate.storage import Storage
 
@@ -38,19 +38,13 @@ def read_document(storage: Storage, key: str) -> dict[str, Any] | None:
     Raises
     ------
     PlateError
-        The file is no JSON object.
+        The file is no JSON object, or too large or too deep for one.
     """
     try:
-        content = storage.read(key)
+        content = storage.read(key, LARGEST_DOCUMENT)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        document = json.loads(content)
-    except ValueError as error:
-        raise PlateError(f"{storage.url}/{key} is damaged: no JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise PlateError(f"{storage.url}/{key} is damaged: no JSON object")
-    return document
+    return parse_document(content, f"{storage.url}/{key}")
 
 
 def write_document(storage: Storage, key: str, document: Mapping[str, JSON]) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +16,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hcs.plate.storage import PARTIAL, Storage, check_key, read_errors, write_errors
+from hcs.errors import PlateError
+from hcs.plate.storage import (
+    PARTIAL,
+    Storage,
+    check_key,
+    check_size,
+    read_errors,
+    write_errors,
+)
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -38,29 +47,58 @@ class LocalStorage(Storage):
     """A folder on a disk."""
 
     def _path(self, key: str) -> Path:
-        return Path(self.url, check_key(key))
+        """Return where a file is written or deleted: a link there is not followed."""
+        path = Path(self.url, check_key(key))
+        self._check(path.parent)
+        return path
 
-    def read(self, key: str) -> bytes:
+    def _file(self, key: str) -> Path:
+        """Return where a file is read."""
+        path = Path(self.url, check_key(key))
+        self._check(path)
+        return path
+
+    def _check(self, path: Path) -> None:
+        if not _is_below(path, Path(self.url)):
+            raise PlateError(
+                f"{path} is a link that leaves the plate {self.name}",
+                hint="put what it points to in its place, or remove it",
+            )
+
+    def check_inside(self, key: str) -> None:
+        """Raise PlateError unless a key, all links followed, is a plain file here, or nothing."""
+        path = self._file(key)
+        with suppress(OSError):
+            # what the system says to it is told where it is read
+            _plain(path)
+
+    def sibling(self, suffix: str) -> Storage:
+        """Return the storage beside this one; PlateError where a link stands there."""
+        beside = super().sibling(suffix)
+        if Path(beside.url).is_symlink():
+            raise PlateError(
+                f"{beside.url} is a link, and hcs writes there",
+                hint="remove it; to write elsewhere: hcs run --output PLATE",
+            )
+        return beside
+
+    def read(self, key: str, most: int | None = None) -> bytes:
         """Return the content of a file; FileNotFoundError where there is none."""
-        path = self._path(key)
+        path = self._file(key)
         with read_errors(str(path)):
-            return _patiently(path.read_bytes, path)
+            return check_size(_patiently(lambda: _read(path, most), path), most, str(path))
 
     def digest(self, key: str) -> str:
         """Return the `content_digest` of a file, read piece by piece: a shard can be large."""
-        path = self._path(key)
+        path = self._file(key)
         with read_errors(str(path)):
             return _patiently(lambda: _digest(path), path)
 
     def exists(self, key: str) -> bool:
         """Tell whether a file has this key."""
-        path = self._path(key)
+        path = self._file(key)
         with read_errors(str(path)):
             return _patiently(path.is_file, path)
-
-    def contains(self, key: str) -> bool:
-        """Tell whether a key, all symbolic links followed, lies below the root."""
-        return self._path(key).resolve().is_relative_to(Path(self.url).resolve())
 
     def write(
         self, key: str, content: bytes, *, last_check: Callable[[], None] | None = None
@@ -108,7 +146,7 @@ class LocalStorage(Storage):
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """Return the size in bytes of every file below, by key, sorted."""
         root = Path(self.url)
-        top = root / check_key(prefix) if prefix else root
+        top = self._file(prefix) if prefix else root
         with read_errors(str(top)):
             return _patiently(lambda: _sizes(root, top), top)
 
@@ -139,15 +177,26 @@ class LocalStorage(Storage):
     def leftovers(self, folders: Iterable[str]) -> list[str]:
         """Return temporary files of killed writers in folders, given as glob patterns, sorted."""
         root = Path(self.url)
-        found = {path for folder in folders for path in root.glob(f"{folder}/**/*{PARTIAL}")}
+        tops = [
+            top for folder in folders for top in (root.glob(folder) if folder != "." else [root])
+        ]
+        # a link out of the plate leads to files of others
+        inside = [top for top in tops if _is_below(top, root)]
+        found = {path for top in inside for path in top.glob(f"**/*{PARTIAL}")}
         return sorted(path.relative_to(root).as_posix() for path in found)
 
     def zarr_store(self, *, read_only: bool) -> Store:
         """Return the Zarr store of this folder."""
         # markers and locks need no zarr, which is slow to import
+        from hcs.plate.checked import CheckedStore
         from hcs.plate.patient import PatientStore
 
-        return self.guarded(PatientStore(self.url, read_only=read_only))
+        return self.guarded(CheckedStore(PatientStore(self.url, read_only=read_only), self))
+
+
+def _is_below(path: Path, root: Path) -> bool:
+    # not by Path.resolve, which raises on links that go round
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 def _patiently(act: Callable[[], _Found], path: Path) -> _Found:
@@ -163,8 +212,13 @@ def _patiently(act: Callable[[], _Found], path: Path) -> _Found:
     return act()
 
 
+def _read(path: Path, most: int | None) -> bytes:
+    with _plain(path).open("rb") as file:
+        return file.read(-1 if most is None else most + 1)
+
+
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with _plain(path).open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}:{file.tell()}"
 
 
@@ -186,7 +240,7 @@ def _sizes(root: Path, top: Path) -> dict[str, int]:
         for name in names:
             path = Path(folder, name)
             # a temporary file may be renamed away while we look
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError), _no_loop():
                 found[path.relative_to(root).as_posix()] = path.stat().st_size
     return dict(sorted(found.items()))
 
@@ -195,6 +249,24 @@ def _not_silently(error: OSError) -> None:
     """Raise what would leave a folder out of a listing, but for one that is gone."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
+
+
+def _plain(path: Path) -> Path:
+    """Return a path, unless reading there would wait for ever, or never end."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise PlateError(f"{path} is no plain file", hint="remove it")
+    return path
+
+
+@contextmanager
+def _no_loop() -> Iterator[None]:
+    """Take a link that leads to itself for a file that is not there."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
 
 
 def _flush_to_disk(path: Path) -> None:

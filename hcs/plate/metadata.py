@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -175,8 +176,9 @@ class PlateLayout:
 
     def __post_init__(self) -> None:
         """Check that every well lies on the grid, once."""
-        off = [str(w) for w in self.wells if w.row not in self.rows or w.column not in self.columns]
-        twice = sorted({str(w) for w in self.wells if self.wells.count(w) > 1})
+        rows, columns = {*self.rows}, {*self.columns}
+        off = [str(w) for w in self.wells if w.row not in rows or w.column not in columns]
+        twice = sorted(str(w) for w, count in Counter(self.wells).items() if count > 1)
         problems = [f"well {w} is not in the plate's rows and columns" for w in off]
         problems += [f"well {w} is listed twice" for w in twice]
         if problems:

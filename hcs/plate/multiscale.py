@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,12 @@ from hcs.plate.path import FieldPath
 from hcs.plate.problems import Problems
 from hcs.plate.storage import check_key
 from hcs.plate.units import full_name, pixel_size, step_size
+
+# what no microscope makes: more levels, channels, planes, frames, or pixels in a frame
+_MOST_LEVELS = 100
+_MOST: Mapping[str, int] = {"t": 1_000_000, "c": 1000, "z": 100_000, "y": 200_000, "x": 200_000}
+_MOST_PIXELS = 2**31
+_MOST_CHUNKS = 10_000_000
 
 
 class _Axis(Liberal):
@@ -39,8 +45,8 @@ class _Dataset(Liberal):
 
 
 class _Multiscale(Liberal):
-    axes: tuple[_Axis, ...] = Field(min_length=2)
-    datasets: tuple[_Dataset, ...] = Field(min_length=1)
+    axes: tuple[_Axis, ...] = Field(min_length=2, max_length=len(AXES))
+    datasets: tuple[_Dataset, ...] = Field(min_length=1, max_length=_MOST_LEVELS)
     coordinateTransformations: tuple[_Transformation, ...] = ()
 
 
@@ -183,12 +189,32 @@ def _check_arrays(axes: tuple[str, ...], arrays: Sequence[StoredArray], found: P
             found.problem(
                 f"level {number} has {len(array.shape)} dimensions, the axes are {len(axes)}"
             )
-        elif 0 in array.shape:
-            found.problem(f"level {number} is empty: its shape is {array.shape}")
+        elif 0 in (*array.shape, *array.chunks):
+            found.problem(
+                f"level {number} is empty: its shape is {array.shape}, its chunks {array.chunks}"
+            )
+        else:
+            _check_size(number, dict(zip(axes, array.shape, strict=True)), array.chunks, found)
         if array.dtype != arrays[0].dtype:
             found.problem(f"level {number} is {array.dtype}, level 0 is {arrays[0].dtype}")
     if np.dtype(arrays[0].dtype).kind not in "uifb":
         found.problem(f"pixels of type {arrays[0].dtype} are not numbers")
+
+
+def _check_size(
+    number: int, lengths: Mapping[str, int], chunks: tuple[int, ...], found: Problems
+) -> None:
+    """Refuse an array, or a chunk of one, that takes more than anybody's memory."""
+    for axis, length in lengths.items():
+        if length > _MOST.get(axis, _MOST_PIXELS):
+            found.problem(f"level {number} has a length of {length} along {axis}: that is too much")
+    frame = lengths.get("y", 1) * lengths.get("x", 1)
+    for what, pixels in (("a frame", frame), ("a chunk", prod(chunks))):
+        if pixels > _MOST_PIXELS:
+            found.problem(f"level {number} has {pixels} pixels in {what}: up to 2**31 are read")
+    n_chunks = prod(-(-n // max(m, 1)) for n, m in zip(lengths.values(), chunks, strict=False))
+    if n_chunks > _MOST_CHUNKS:
+        found.problem(f"level {number} has {n_chunks} chunks: up to {_MOST_CHUNKS} are read")
 
 
 def _levels(
@@ -207,16 +233,12 @@ def _levels(
         else:
             scale, translation = _transformation(dataset.coordinateTransformations, n, found)
         first_scale = first_scale or scale
-        levels.append(
-            Level(
-                dataset.path,
-                array.shape,
-                array.chunks,
-                array.shards,
-                tuple(a * b for a, b in zip(scale, outer[0], strict=False)),
-                tuple(a * s + b for a, s, b in zip(translation, outer[0], outer[1], strict=False)),
-            )
-        )
+        scale = tuple(a * b for a, b in zip(scale, outer[0], strict=False))
+        moved = tuple(a * s + b for a, s, b in zip(translation, outer[0], outer[1], strict=False))
+        finite = all(0 < a < inf for a in scale) and all(map(isfinite, moved))
+        if not found.problems and not finite:
+            found.problem(f"level {dataset.path!r} has no finite size or place")
+        levels.append(Level(dataset.path, array.shape, array.chunks, array.shards, scale, moved))
     return tuple(levels)
 
 

@@ -15,6 +15,10 @@ from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.problems import Problems
 from hcs.plate.storage import Storage
 
+# 9216 spots fit a glass slide, and a plate has a few thousand wells at most
+MOST_WELLS = 100_000
+_MOST_LINES = 10_000
+
 
 class Liberal(BaseModel):
     """A part of the metadata: what we need of it, whatever else it holds."""
@@ -39,10 +43,10 @@ class _PlateWell(Liberal):
 
 
 class _Plate(Liberal):
-    rows: tuple[_Named, ...]
-    columns: tuple[_Named, ...]
-    wells: tuple[_PlateWell, ...]
-    acquisitions: tuple[_Acquisition, ...] = ()
+    rows: tuple[_Named, ...] = Field(max_length=_MOST_LINES)
+    columns: tuple[_Named, ...] = Field(max_length=_MOST_LINES)
+    wells: tuple[_PlateWell, ...] = Field(max_length=MOST_WELLS)
+    acquisitions: tuple[_Acquisition, ...] = Field((), max_length=_MOST_LINES)
 
 
 class _WellImage(Liberal):
@@ -51,7 +55,7 @@ class _WellImage(Liberal):
 
 
 class _Well(Liberal):
-    images: tuple[_WellImage, ...] = Field(min_length=1)
+    images: tuple[_WellImage, ...] = Field(min_length=1, max_length=_MOST_LINES)
 
 
 def read_root(storage: Storage) -> tuple[Version, dict[str, Any], tuple[str, ...]]:
@@ -136,6 +140,7 @@ def _wells(
     plate: _Plate, rows: tuple[str, ...], columns: tuple[str, ...], found: Problems
 ) -> tuple[WellPath, ...]:
     wells = list[WellPath]()
+    known = {*rows}, {*columns}
     for text, count in Counter(item.path for item in plate.wells).items():
         if count > 1:
             found.problem(f"well {text} is listed {count} times")
@@ -144,21 +149,28 @@ def _wells(
         except PlateError as error:
             found.problem(error.message)
             continue
-        if well.row in rows and well.column in columns:
+        if well.row in known[0] and well.column in known[1]:
             wells.append(well)
         else:
             found.problem(f"well {text} is not in the plate's rows and columns")
     if not found.problems:
         _check_indices(plate, rows, columns, found)
-    return tuple(sorted(wells, key=lambda w: (rows.index(w.row), columns.index(w.column))))
+    places = _places(rows), _places(columns)
+    return tuple(sorted(wells, key=lambda w: (places[0][w.row], places[1][w.column])))
+
+
+def _places(names: tuple[str, ...]) -> dict[str, int]:
+    # the first one, where a name is there twice
+    return {name: place for place, name in reversed(list(enumerate(names)))}
 
 
 def _check_indices(
     plate: _Plate, rows: tuple[str, ...], columns: tuple[str, ...], found: Problems
 ) -> None:
+    places = _places(rows), _places(columns)
     for item in plate.wells:
         well = WellPath.parse(item.path)
-        expected = rows.index(well.row), columns.index(well.column)
+        expected = places[0][well.row], places[1][well.column]
         said = item.rowIndex, item.columnIndex
         if said != expected:
             found.warn(f"well {well} is at {expected} of the grid, but says {said}")

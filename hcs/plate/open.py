@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import zarr
 
-from hcs.errors import MissingError, PlateError
+from hcs.errors import MissingError
 from hcs.plate.array import open_array, stored_array
 from hcs.plate.fence import Fence
 from hcs.plate.group import OWN, ome_part, read_attributes
@@ -54,6 +54,7 @@ def open_plate(
     own = attributes.get(OWN)
     if isinstance(own, dict) and IMAGES_OF in own:
         plate.images = Storage.open(str(own[IMAGES_OF]))
+        plate.remember((f"its images are read from {plate.images.url}, which its root names",))
     return plate
 
 
@@ -136,7 +137,7 @@ class Plate:
                 )
             attributes = self._attributes(str(path), f"well {path}")
             well, warnings = parse_well(path, self.layout.version, attributes)
-            self._remember(warnings)
+            self.remember(warnings)
             self._wells[path] = well
         return self._wells[path]
 
@@ -162,7 +163,6 @@ class Plate:
     def label_names(self, path: FieldPath) -> tuple[str, ...]:
         """Return the names of a field's label images, as its ``labels`` group lists them."""
         key = f"{path}/labels"
-        self._check_inside(key)
         version = self.layout.version
         listed = ome_part(version, read_attributes(self.storage, version, key) or {}).get("labels")
         return tuple(map(str, listed)) if isinstance(listed, list) else ()
@@ -199,9 +199,8 @@ class Plate:
 
     def array(self, key: str) -> zarr.Array[Any]:
         """Return the array at a path in the plate, to read from."""
-        self._check_inside(key)
         store = self.storage_of(key).zarr_store(read_only=True)
-        return open_array(store, self.layout.version, key)
+        return open_array(store, self.layout.version, check_key(key))
 
     def storage_of(self, key: str) -> Storage:
         """Return where a path in the plate is read: labels and tables here, all else at the images.
@@ -263,12 +262,11 @@ class Plate:
                 hint=f"its metadata list {some(levels)}; copy the plate anew",
             )
         image, warnings = parse_image(path, version, attributes, arrays, subject)
-        self._remember(warnings)
+        self.remember(warnings)
         return image.with_calibration(*self._calibration)
 
     def _attributes(self, key: str, subject: str) -> dict[str, Any]:
-        self._check_inside(key)
-        storage = self.storage_of(key)
+        storage = self.storage_of(check_key(key))
         attributes = read_attributes(storage, self.layout.version, key)
         if attributes is None:
             raise MissingError(
@@ -277,14 +275,8 @@ class Plate:
             )
         return attributes
 
-    def _check_inside(self, key: str) -> None:
-        if not self.storage_of(key).contains(check_key(key)):
-            raise PlateError(
-                f"{key} is a link that leaves the plate {self.layout.name}",
-                hint="copy what it points to into the plate",
-            )
-
-    def _remember(self, warnings: tuple[str, ...]) -> None:
+    def remember(self, warnings: tuple[str, ...]) -> None:
+        """Keep what was odd, each once."""
         for warning in warnings:
             if warning not in self._warnings:
                 logger.debug("%s", warning)

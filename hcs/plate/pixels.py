@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import Store
+from zarr.abc.store import RangeByteRequest, Store
 from zarr.storage import StorePath, WrapperStore
 
 from hcs.errors import CorruptError
 from hcs.plate.array import open_array
+from hcs.plate.codecs import largest_file, pipeline_of
 from hcs.plate.group import OWN
 from hcs.plate.metadata import AXES, FieldImage
 from hcs.plate.open import Plate
@@ -43,19 +44,29 @@ class NotingStore(WrapperStore[Store]):
     """Pass reads on to another store, and keep the keys that it did not have.
 
     Zarr reads a missing chunk as fill values without a word.
+
+    Parameters
+    ----------
+    store : Store
+    largest : int
+        Bytes that a file of chunks may have.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, largest: int) -> None:
         super().__init__(store)
         self.missing = list[str]()
+        self._largest = largest
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        """Read a file, and note if there is none."""
-        content = await super().get(key, prototype, byte_range)
+        """Read a file, and note if there is none; no more of it than one that is sound has."""
+        part = byte_range or RangeByteRequest(0, self._largest + 1)
+        content = await super().get(key, prototype, part)
         if content is None:
             self.missing.append(key)
+        elif len(content) > self._largest:
+            raise ValueError(f"its file has more than {self._largest} bytes")
         return content
 
 
@@ -116,9 +127,11 @@ class Pixels:
             A chunk is damaged, or missing where we wrote one.
         """
         # one for each read: threads must not hear of each other's missing chunks
-        store = NotingStore(self._store)
+        store = NotingStore(self._store, largest_file(self.array))
         here = StorePath(store, self.array.path)
         opened: zarr.AsyncArray[Any] = zarr.AsyncArray(self.array.metadata, here)
+        # zarr's own would decode whatever a chunk holds
+        object.__setattr__(opened, "codec_pipeline", pipeline_of(self.array.metadata))
         try:
             with read_errors(self.array.path):
                 pixels = np.asarray(zarr.Array(opened)[selection])

@@ -9,8 +9,13 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from hcs.errors import PlateError
+from hcs.shown import shown
 
 T = TypeVar("T", bound=BaseModel)
+
+# in one message, and warnings that are kept: hostile metadata have a million
+_MOST_TOLD = 20
+_MOST_WARNINGS = 1000
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Problems:
 
     def warn(self, text: str) -> None:
         """Note what is odd, once."""
-        if text not in self.warnings:
+        text = shown(text)
+        if text not in self.warnings and len(self.warnings) < _MOST_WARNINGS:
             self.warnings.append(text)
 
     def check(self, subject: str, hint: str = "") -> None:
@@ -51,7 +57,8 @@ class Problems:
         if len(self.problems) == 1:
             raise PlateError(f"{subject}: {self.problems[0]}", hint)
         if self.problems:
-            listed = "; ".join(self.problems)
+            more = len(self.problems) - _MOST_TOLD
+            listed = "; ".join(self.problems[:_MOST_TOLD]) + (f"; {more} more" if more > 0 else "")
             raise PlateError(f"{subject} has {len(self.problems)} problems: {listed}", hint)
 
     def parse(self, model: type[T], content: object, where: str, subject: str) -> T:
@@ -59,7 +66,7 @@ class Problems:
         try:
             return model.model_validate(content)
         except ValidationError as error:
-            for part in error.errors():
+            for part in error.errors(include_url=False, include_input=False):
                 place = ".".join(map(str, (where, *part["loc"])))
                 self.problem(f"{place}: {part['msg'].lower()}")
             self.check(subject)

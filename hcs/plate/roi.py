@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -21,8 +23,11 @@ from ngio.tables.backends import BackendMeta
 from ngio.utils import NgioError
 from zarr.storage import MemoryStore
 
-from hcs.errors import CorruptError
+from hcs.errors import CorruptError, PlateError
+from hcs.plate.codecs import BoundedPipeline, check_codecs
+from hcs.plate.documents import DOCUMENTS, parse_document
 from hcs.plate.group import group_files
+from hcs.plate.storage import check_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +45,13 @@ _KNOWN_WARNINGS = (
 # filters of warnings and anndata's settings belong to the process, and wells may share one
 _one_at_a_time = Lock()
 # RuntimeError: what blosc and zstd raise
-_UNREADABLE = (NgioError, IORegistryError, KeyError, ValueError, OSError, RuntimeError)
+_UNREADABLE = (
+    NgioError, IORegistryError, PlateError, CorruptError, KeyError, ValueError, TypeError, OSError,
+    RuntimeError, MemoryError,
+)  # fmt: skip
+_BOUNDED = f"{BoundedPipeline.__module__}.{BoundedPipeline.__qualname__}"
+# 256 MiB
+_LARGEST_TABLE = 2**28
 
 
 def roi_files(
@@ -74,6 +85,20 @@ def roi_files(
     return {key: content for key, content in files.items() if key not in own} | own
 
 
+def _copy_checked(storage: Storage, path: str, folder: Path) -> None:
+    """Copy a table's files, each looked at, to where ngio may open what it likes."""
+    sizes = storage.sizes(path)
+    if sum(sizes.values()) > _LARGEST_TABLE:
+        raise CorruptError(f"it has {sum(sizes.values())} bytes: no table has")
+    for key in sizes:
+        content = storage.read(key, _LARGEST_TABLE)
+        if key.rpartition("/")[2] in DOCUMENTS:
+            check_codecs(parse_document(content, key), key)
+        target = folder / check_key(key.removeprefix(f"{path}/"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+
 def read_with_ngio(storage: Storage, path: str) -> pd.DataFrame:
     """Return a table in any backend that ngio knows; its index as first column.
 
@@ -82,10 +107,16 @@ def read_with_ngio(storage: Storage, path: str) -> pd.DataFrame:
     CorruptError
         ngio cannot read it.
     """
-    store = storage.zarr_store(read_only=True)
     try:
-        group = zarr.open_group(store, path=path, mode="r", use_consolidated=False)
-        table = open_table_as(group, GenericTable, mode="r").dataframe
+        # ngio and anndata open arrays themselves, and know no bounds
+        with (
+            TemporaryDirectory() as folder,
+            _one_at_a_time,
+            zarr.config.set({"codec_pipeline.path": _BOUNDED}),
+        ):
+            _copy_checked(storage, path, Path(folder))
+            group = zarr.open_group(folder, mode="r", use_consolidated=False)
+            table = open_table_as(group, GenericTable, mode="r").dataframe
     except _UNREADABLE as error:
         raise CorruptError(
             f"{storage.url}/{path} cannot be read: {error}",

@@ -21,7 +21,8 @@ import zarr.storage
 from zarr.core.sync import sync
 
 from hcs.errors import PlateError
-from hcs.plate.storage import Storage, check_key, read_errors, write_errors
+from hcs.plate.checked import CheckedStore
+from hcs.plate.storage import Storage, check_key, check_size, read_errors, write_errors
 
 try:
     import s3fs
@@ -124,11 +125,12 @@ class S3Storage(Storage):
     def _path(self, key: str) -> str:
         return f"{self._root}/{check_key(key)}"
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, most: int | None = None) -> bytes:
         """Return the content of a file; FileNotFoundError where there is none."""
-        with read_errors(f"{self.url}/{key}"):
-            content: bytes = self._files.cat_file(self._path(key))
-        return content
+        where, end = f"{self.url}/{key}", None if most is None else most + 1
+        with read_errors(where):
+            content: bytes = self._files.cat_file(self._path(key), end=end)
+        return check_size(content, most, where)
 
     def exists(self, key: str) -> bool:
         """Tell whether a file has this key."""
@@ -139,9 +141,9 @@ class S3Storage(Storage):
         except FileNotFoundError:
             return False
 
-    def contains(self, key: str) -> bool:
-        """Tell whether a key lies below the root: S3 has no symbolic links."""
-        return bool(check_key(key))
+    def check_inside(self, key: str) -> None:
+        """Raise PlateError unless a key lies below the root: S3 has no symbolic links."""
+        check_key(key)
 
     def write(
         self, key: str, content: bytes, *, last_check: Callable[[], None] | None = None
@@ -205,7 +207,7 @@ class S3Storage(Storage):
         """Return the Zarr store of this prefix."""
         files = _files_for_zarr(os.getpid())
         store = zarr.storage.FsspecStore(files, path=self._root, read_only=read_only)
-        return self.guarded(store)
+        return self.guarded(CheckedStore(store, self))
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,11 @@ from hcs.errors import PlateError, StorageError, WriteError
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
+# a name on any file system; and what is in none that means well: Windows' separator, control
+# characters, halves of characters
+_LONGEST_NAME = 255
+_NO_NAME = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
+_SECRET = re.compile(r"\w+://([^/]*@|[^?]*\?[^/]*=)")
 # what temporary files end in, ours as zarr's own: leftovers of a killed writer
 PARTIAL = ".partial"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -125,7 +131,7 @@ def check_key(key: str) -> str:
     Raises
     ------
     PlateError
-        It is absolute, or has empty, ``.`` or ``..`` parts.
+        It is absolute, has empty, ``.`` or ``..`` parts, or parts that are no names of files.
 
     Examples
     --------
@@ -136,7 +142,36 @@ def check_key(key: str) -> str:
         raise PlateError(
             f"path {key!r} leaves the plate", hint="paths are relative, without . or .."
         )
+    longest = max(len(part.encode(errors="replace")) for part in key.split("/"))
+    if _NO_NAME.search(key) or longest > _LONGEST_NAME:
+        raise PlateError(
+            f"path {key[:_LONGEST_NAME]!r} holds what is no name of a file",
+            hint="names have up to 255 bytes, no backslash and no control characters",
+        )
     return key
+
+
+def check_url(url: str) -> str:
+    """Return a URL as it came, if it holds no secret: a plate's is written into many places.
+
+    Raises
+    ------
+    PlateError
+        It holds a user, a password or a query, as signed URLs do.
+    """
+    if _SECRET.match(url):
+        raise PlateError(
+            f"the URL of a plate holds no password and no query: {url}",
+            hint="give it without; keys come from the environment, AWS_ACCESS_KEY_ID and so on",
+        )
+    return url
+
+
+def check_size(content: bytes, most: int | None, where: str) -> bytes:
+    """Return what was read of a file; PlateError where it is more than allowed."""
+    if most is not None and len(content) > most:
+        raise PlateError(f"{where} has more than {most} bytes, which is too much for what it is")
+    return content
 
 
 def _open_to_all() -> None:
@@ -168,7 +203,7 @@ class Storage(ABC):
         PlateError
             The URL names another protocol, no bucket and key, or s3fs is not installed.
         """
-        text = str(url)
+        text = check_url(str(url))
         protocol, colon, rest = text.partition("://")
         if not colon or protocol == "file":
             from hcs.plate.local import LocalStorage
@@ -194,6 +229,9 @@ class Storage(ABC):
         >>> Storage.open("/data/demo.zarr").sibling(".hcs").url
         '/data/demo.hcs'
         """
+        if "/" in suffix:
+            # an image product is named after its step, which a file beside the plate may tell
+            raise PlateError(f"{suffix!r} ends no name of a file")
         beside = Storage.open(f"{self.url.removesuffix('.zarr')}{suffix}")
         return beside.fenced(self.fence)
 
@@ -215,16 +253,19 @@ class Storage(ABC):
         return content_digest(self.read(key))
 
     @abstractmethod
-    def read(self, key: str) -> bytes:
-        """Return the content of a file; FileNotFoundError where there is none."""
+    def read(self, key: str, most: int | None = None) -> bytes:
+        """Return the content of a file; FileNotFoundError where there is none.
+
+        PlateError where it has more bytes than `most`; no more are read.
+        """
 
     @abstractmethod
     def exists(self, key: str) -> bool:
         """Tell whether a file has this key."""
 
     @abstractmethod
-    def contains(self, key: str) -> bool:
-        """Tell whether a key, all symbolic links followed, lies below the root."""
+    def check_inside(self, key: str) -> None:
+        """Raise PlateError unless a key, all links followed, is a plain file here, or nothing."""
 
     @abstractmethod
     def write(

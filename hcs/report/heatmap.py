@@ -19,6 +19,8 @@ _ABSENT = "#e3e5e8"
 _FAILED = "#c0392b"
 
 
+# a name with dollars is no formula
+@mpl.rc_context({"text.parse_math": False})
 def draw_heat_map(
     values: Mapping[tuple[str, str], float],
     rows: Sequence[str],

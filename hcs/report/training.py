@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 import cv2
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -93,6 +94,8 @@ def example_row(
     return ExampleRow(name, inputs[0][cut].copy(), tuple((n, t[cut], p[cut]) for n, t, p in pairs))
 
 
+# a name with dollars is no formula
+@mpl.rc_context({"text.parse_math": False})
 def draw_curves(rows: Sequence[CurveRow], best_step: int | None, title: str) -> bytes:
     """Draw loss and scores over the steps.
 
@@ -127,6 +130,8 @@ def draw_curves(rows: Sequence[CurveRow], best_step: int | None, title: str) -> 
     return _to_png(figure)
 
 
+# a name with dollars is no formula
+@mpl.rc_context({"text.parse_math": False})
 def draw_examples(rows: Sequence[ExampleRow], title: str) -> bytes:
     """Draw frames: the input, and what is learnt of it beside what was predicted.
 

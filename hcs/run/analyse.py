@@ -16,7 +16,15 @@ from itertools import chain, count, groupby
 from threading import Event
 from typing import Any, Protocol
 
-from hcs.errors import HcsError, LockedError, StoppedError, StorageError, WorkerError, WriteError
+from hcs.errors import (
+    HcsError,
+    LockedError,
+    PlateError,
+    StoppedError,
+    StorageError,
+    WorkerError,
+    WriteError,
+)
 from hcs.plate.commit import check_writable, sweep
 from hcs.plate.lock import acquire
 from hcs.plate.open import Plate, open_plate
@@ -43,6 +51,7 @@ from hcs.run.stains import prepare_stains
 from hcs.run.steps import GPU
 from hcs.run.well import Compute, WellJob, analyse_well
 from hcs.settings import Settings
+from hcs.shown import shown
 
 
 class Visit(Protocol):
@@ -158,7 +167,7 @@ def _finished(plate: Plate, plan: Plan, report: Report, token: int) -> Report:
     """Write the plate's tables; where that fails, what became of the wells is told all the same."""
     try:
         return replace(report, outputs=finish(plate, plan, report, token))
-    except (WriteError, StorageError) as error:
+    except (WriteError, StorageError, PlateError) as error:
         return replace(report, failure=failure_of(error))
 
 
@@ -316,5 +325,7 @@ def _unvisited(well: WellPlan) -> WellOutcome:
 
 
 def _failed(well: WellPath, error: Exception, seconds: float) -> WellOutcome:
-    log = () if isinstance(error, HcsError) else tuple(traceback.format_exception(error))
+    log = (
+        () if isinstance(error, HcsError) else tuple(map(shown, traceback.format_exception(error)))
+    )
     return WellOutcome(well, "failed", seconds=seconds, failure=failure_of(error), log=log)

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from hcs.errors import HcsError, StorageError, WorkerError
 from hcs.run.attempts import Attempts
 from hcs.run.retirement import noted
+from hcs.shown import hide_in
 
 _log = logging.getLogger(__name__)
 
@@ -219,3 +220,7 @@ def start_call(call: Call, attempts: Attempts) -> Any:  # noqa: ANN401 - whateve
             return call.function(*call.arguments)
     except HcsError as error:
         return _Refused(error)
+    except Exception as error:
+        # Dask prints what is raised
+        hide_in(error)
+        raise

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from hcs.shown import shown
+
 # more would be no small record
 _AT_MOST_LINES = 200
 
@@ -24,7 +26,7 @@ class _Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if _listening.get() is self and len(self.lines) < _AT_MOST_LINES:
-            self.lines.append(f"{record.levelname} {record.getMessage()}")
+            self.lines.append(f"{record.levelname} {shown(record.getMessage())}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Literal
 
 from hcs.errors import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, UNEXPECTED, HcsError
 from hcs.plate.path import WellPath
+from hcs.shown import shown
 
 # kept: nothing was to be done; waiting: needs the plate's pooled model before it can go on
 WellState = Literal["done", "kept", "waiting", "failed"]
@@ -178,4 +179,4 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(error.cause, error.message, error.hint)
     text = str(error) or "no message"
     hint = "the log of the well has where it happened; please report it if it happens again"
-    return Failure(UNEXPECTED, f"{type(error).__name__}: {text}", hint)
+    return Failure(UNEXPECTED, shown(f"{type(error).__name__}: {text}"), hint)

@@ -13,6 +13,7 @@ from hcs.errors import SettingsError
 from hcs.plate.open import Plate
 from hcs.plate.storage import write_errors
 from hcs.run.by_well import LeftOut
+from hcs.shown import unformulated
 
 
 @dataclass(frozen=True)
@@ -149,16 +150,31 @@ def write_evaluation(
     frames = evaluation.frames
     if output is None:
         key = evaluation.key
-        plate.companion.write(f"{key}.csv", frames.to_csv(index=False).encode())
+        plate.companion.write(f"{key}.csv", to_csv(frames).encode())
         plate.companion.write(f"{key}.json", json.dumps(evaluation.to_json(), indent=1).encode())
         return f"{plate.companion.url}/{key}.csv"
     check_output(output)
     with write_errors(str(output)):
         if output.suffix == ".csv":
-            frames.to_csv(output, index=False)
+            output.write_text(to_csv(frames), encoding="utf-8")
         else:
             frames.to_parquet(output, index=False)
     return str(output)
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV in which no text is a formula to a spreadsheet.
+
+    Examples
+    --------
+    >>> print(to_csv(pd.DataFrame({"sequence": ["=1+1", "a"], "f1": [-0.5, 1.0]})), end="")
+    sequence,f1
+    '=1+1,-0.5
+    a,1.0
+    """
+    words = table.select_dtypes(["object", "string"]).map(unformulated)
+    text: str = table.assign(**words).rename(columns=unformulated).to_csv(index=False)
+    return text
 
 
 def check_output(output: Path) -> None:

@@ -127,3 +127,9 @@ def test_images_of_ours_are_targets_of_the_dockerfile():
     for name, one in OURS.items():
         assert re.search(rf"^FROM \S+ AS {one['build']['target']}$", text, re.MULTILINE), name
         assert (DEPLOY / one["build"]["context"] / one["build"]["dockerfile"]).is_file(), name
+
+
+def test_no_container_fills_the_disk_with_its_log():
+    for name, one in COMPOSE["services"].items():
+        options = one["logging"]["options"]
+        assert (options["max-size"], options["max-file"]) == ("10m", "5"), name

@@ -98,6 +98,19 @@ def test_the_nights_job_runs_a_night(cluster):
     assert seen == f"none {home}/dask"
 
 
+def test_the_nights_job_drops_the_logs_of_nights_long_past(cluster, tmp_path):
+    old, new = ["hcs-1.out", "hcs-1.err", "hcs-nightly-1.log"], ["hcs-2.out", "hcs-nightly-2.log"]
+    others = ["notes.log", "hcs-plates.csv"]
+    folder = Path(cluster["HOME"], "hcs/logs")
+    folder.mkdir()
+    for name in (*old, *new, *others):
+        (folder / name).touch()
+        if name not in new:
+            os.utime(folder / name, (0, 0))
+    submit({**cluster, "SLURM_SUBMIT_DIR": str(folder)})
+    assert sorted(path.name for path in folder.iterdir()) == sorted(new + others)
+
+
 def test_the_nights_job_uses_the_server_that_is_named(cluster):
     path = Path(cluster["HOME"], "hcs/environment")
     text = path.read_text().replace("PREFECT_API_URL=", "PREFECT_API_URL=https://prefect/api")

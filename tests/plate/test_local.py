@@ -17,9 +17,10 @@ def test_a_symbolic_link_out_of_the_root_is_seen(tmp_path: Path) -> None:
     storage = Storage.open(tmp_path / "demo.zarr")
     storage.write("B/a", b"")
     (tmp_path / "demo.zarr" / "C").symlink_to(tmp_path)
-    assert storage.contains("B/a")
-    assert storage.contains("B/not/yet")
-    assert not storage.contains("C/a")
+    storage.check_inside("B/a")
+    storage.check_inside("B/not/yet")
+    with pytest.raises(PlateError, match=r"C/a is a link that leaves the plate demo"):
+        storage.check_inside("C/a")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

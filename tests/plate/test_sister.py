@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
-from hcs.errors import CorruptError, PlateError, WriteError
+from hcs.errors import PlateError, StorageError, WriteError
 from hcs.plate.commit import Marker, write_marker
 from hcs.plate.lock import acquire
 from hcs.plate.metadata import Channel
@@ -127,7 +127,7 @@ def test_a_marker_vouches_for_files_of_the_sister(tmp_path, make_plate, values):
     with acquire(plate.companion) as lock:
         write_marker(plate, FIELD.well, marker, lock.token)
         sister.storage.delete(next(iter(manifest)))
-        with pytest.raises(CorruptError, match=r"A/01/0/0/0/0/0/0 is missing"):
+        with pytest.raises(StorageError, match=r"A/01/0/0/0/0/0/0 is missing"):
             write_marker(plate, FIELD.well, marker, lock.token)
 
 

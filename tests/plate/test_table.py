@@ -52,7 +52,7 @@ def plate_anywhere(root_url: str, request: pytest.FixtureRequest) -> BarePlate:
 
 
 def group_of(plate: BarePlate, path: str) -> zarr.Group:
-    store = plate.storage.zarr_store(read_only=True)
+    store = plate.storage.zarr_store(read_only=True)._store  # ngio knows no other
     return zarr.open_group(store, path=path, mode="r")
 
 
@@ -306,7 +306,7 @@ def test_a_damaged_table_of_ngio_is_named(plate: BarePlate, part: str) -> None:
 
 
 def test_tables_of_other_tools_are_read(plate: BarePlate) -> None:
-    store = plate.storage.zarr_store(read_only=False)
+    store = plate.storage.zarr_store(read_only=False)._store
     version = 2 if plate.layout.version == "0.4" else 3
     group = zarr.create_group(store, path="B/03/0/tables", zarr_format=version)
     table = GenericTable(pd.DataFrame({"a": [1.5, 2.5]}, index=pd.Index(["x", "y"], name="k")))

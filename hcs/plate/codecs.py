@@ -1,0 +1,238 @@
+"""Codecs of chunks that may come from anyone: those that are read, and none beyond its chunk.
+
+A few kilobytes can decode to more than a memory holds, and a chunk's own header may lie about it.
+What a chunk may decode to is told by its array: the bound is checked before, or while, bytes are
+decoded. Codecs that are not on the list are not read at all: some run code (pickle), and of others
+nobody knows a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bz2
+import gzip
+import io
+import math
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numcodecs
+import zarr
+from zarr.abc.codec import BytesBytesCodec, Codec
+from zarr.codecs import BloscCodec, GzipCodec, ShardingCodec, ZstdCodec
+from zarr.codecs._v2 import V2Codec
+from zarr.core.codec_pipeline import BatchedCodecPipeline
+from zarr.registry import register_pipeline
+
+from hcs.errors import PlateError
+
+if TYPE_CHECKING:
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import Buffer, NDBuffer
+    from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
+
+# that decode to more bytes than they are given
+_COMPRESSORS = ("blosc", "bz2", "gzip", "lz4", "zlib", "zstd")
+# that keep the number of elements; vlen-utf8 is the text of tables
+_OTHERS = (
+    "adler32", "astype", "bitround", "bytes", "crc32", "crc32c", "delta", "fixedscaleoffset",
+    "fletcher32", "packbits", "quantize", "shuffle", "sharding_indexed", "transpose", "vlen-utf8",
+)  # fmt: skip
+# of a filter's output: the widest number there is; and what headers and checksums take
+_WIDEST_BYTES = 8
+# of a name, in messages
+_SHOWN = 60
+_HEADERS_BYTES = 65_536
+# of a chunk of text, whose length no array tells
+_LARGEST_TEXT = 2**28
+
+
+def check_codecs(document: Mapping[str, Any], path: str) -> None:
+    """Raise unless all codecs that an array's metadata name are on the list.
+
+    Raises
+    ------
+    PlateError
+        Naming the array and the codecs.
+    """
+    named = {str(name)[:_SHOWN] for name in _named(document)}
+    unknown = sorted(named.difference(_COMPRESSORS, _OTHERS))
+    if unknown:
+        raise PlateError(
+            f"{path} names the codec {', '.join(map(repr, unknown))}, which is not read",
+            hint=f"write it anew with one of {', '.join(_COMPRESSORS)}",
+        )
+
+
+def _named(document: Mapping[str, Any]) -> Iterable[object]:
+    """Return the codecs that metadata of Zarr v2 or v3 name; anything may stand there."""
+    config = document.get("configuration")
+    inner = config if isinstance(config, Mapping) else {}
+    for part, key in ((document, "codecs"), (inner, "codecs"), (inner, "index_codecs")):
+        for codec in _list(part.get(key)):
+            yield codec.get("name") if isinstance(codec, Mapping) else codec
+            yield from _named(codec) if isinstance(codec, Mapping) else ()
+    for codec in (document.get("compressor"), *_list(document.get("filters"))):
+        if codec is not None:
+            yield codec.get("id") if isinstance(codec, Mapping) else codec
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def decode(codec: Any, name: str, content: bytes, most: int) -> Any:  # noqa: ANN401 - untyped
+    """Return what compressed bytes hold, if it is no more than it may be.
+
+    Parameters
+    ----------
+    codec : numcodecs codec
+    name : str
+        Of the codec, as in ``"blosc"``.
+    content : bytes
+    most : int
+        Bytes that it may decode to.
+
+    Raises
+    ------
+    ValueError
+        It holds more, or says that it does; or the codec did not write it.
+
+    Examples
+    --------
+    >>> decode(numcodecs.Zlib(), "zlib", zlib.compress(bytes(99)), 10)
+    Traceback (most recent call last):
+    ValueError: it holds more than 10 bytes, which is too much for its chunk
+    """
+    if name in _SIZE_PLACES:
+        _check(int.from_bytes(content[_SIZE_PLACES[name]], "little"), most)
+        return codec.decode(content)
+    try:
+        found = _STREAMS[name](content, most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(str(error)) from error
+    _check(len(found), most)
+    return found
+
+
+def _check(size: int, most: int) -> None:
+    if size > most:
+        raise ValueError(f"it holds more than {most} bytes, which is too much for its chunk")
+
+
+def _from(decompressor: Any, content: bytes, most: int) -> bytes:  # noqa: ANN401 - of zlib, bz2
+    found: bytes = decompressor.decompress(content, most)
+    if len(found) < most and not decompressor.eof:
+        raise EOFError("it ends too early")
+    return found
+
+
+def _gunzip(content: bytes, most: int) -> bytes:
+    # several members are one file
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        return file.read(most)
+
+
+def _unzstd(content: bytes, most: int) -> bytes:
+    # numcodecs adds up all frames, and trusts what they say; pyarrow is slow to import
+    import pyarrow as pa
+
+    with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
+        found: bytes = stream.read(most)
+    return found
+
+
+_STREAMS: Mapping[str, Callable[[bytes, int], bytes]] = {
+    "bz2": lambda content, most: _from(bz2.BZ2Decompressor(), content, most),
+    "gzip": _gunzip,
+    "zlib": lambda content, most: _from(zlib.decompressobj(), content, most),
+    "zstd": _unzstd,
+}
+# where a chunk says how long it is; these codecs write no more than that
+_SIZE_PLACES = {"blosc": slice(4, 8), "lz4": slice(4)}
+
+
+@dataclass(frozen=True)
+class _Bounded(BytesBytesCodec):
+    """A compressor of Zarr v3 that decodes no more than its chunk."""
+
+    codec: BytesBytesCodec
+    is_fixed_size = False
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        name = type(self.codec).__name__.removesuffix("Codec").lower()
+        plain = numcodecs.get_codec({"id": name})
+        found = await asyncio.to_thread(
+            decode, plain, name, chunk_bytes.to_bytes(), _most(chunk_spec)
+        )
+        return chunk_spec.prototype.buffer.from_bytes(bytes(found))
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
+        return self.codec.compute_encoded_size(input_byte_length, chunk_spec)
+
+
+@dataclass(frozen=True)
+class _BoundedV2(V2Codec):
+    """All codecs of an array of Zarr v2, none of which decodes more than its chunk."""
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        most = _most(chunk_spec)
+        # of what a codec can do, zarr asks for decode only
+        filters: Any = tuple(_Checked(codec, most) for codec in self.filters or ())
+        compressor: Any = _Checked(self.compressor, most) if self.compressor else None
+        return await V2Codec(filters, compressor)._decode_single(chunk_bytes, chunk_spec)
+
+
+@dataclass(frozen=True)
+class _Checked:
+    codec: Any
+    most: int
+
+    def decode(self, content: Any) -> Any:  # noqa: ANN401 - a buffer
+        name = self.codec.codec_id
+        if name in _COMPRESSORS:
+            return decode(self.codec, name, bytes(memoryview(content)), self.most)
+        return self.codec.decode(content)
+
+
+def _most(chunk: ArraySpec) -> int:
+    if chunk.dtype.to_native_dtype().kind in "OTUS":
+        return _LARGEST_TEXT
+    return _WIDEST_BYTES * math.prod(chunk.shape) + _HEADERS_BYTES
+
+
+def _bounded(codec: Codec) -> Codec:
+    if isinstance(codec, BloscCodec | GzipCodec | ZstdCodec):
+        return _Bounded(codec)
+    if isinstance(codec, ShardingCodec):
+        return replace(codec, codecs=tuple(map(_bounded, codec.codecs)))
+    if isinstance(codec, V2Codec):
+        return _BoundedV2(codec.filters, codec.compressor)
+    return codec
+
+
+class BoundedPipeline(BatchedCodecPipeline):
+    """Zarr's own way through the codecs, for reading; no chunk decodes to more than it should."""
+
+    @classmethod
+    def from_codecs(cls, codecs: Iterable[Codec], *, batch_size: int | None = None) -> Self:
+        """Return the way through these codecs."""
+        return super().from_codecs(tuple(map(_bounded, codecs)), batch_size=batch_size)
+
+
+register_pipeline(BoundedPipeline)
+
+
+def pipeline_of(metadata: ArrayV2Metadata | ArrayV3Metadata) -> BoundedPipeline:
+    """Return the way through the codecs of an array."""
+    if metadata.zarr_format == 2:
+        return BoundedPipeline.from_codecs([V2Codec(metadata.filters, metadata.compressor)])
+    return BoundedPipeline.from_codecs(metadata.codecs)
+
+
+def largest_file(array: zarr.Array[Any]) -> int:
+    """Return the bytes that a file of chunks may have: what does not shrink grows by little."""
+    n_bytes = math.prod(array.shards or array.chunks) * max(array.dtype.itemsize, _WIDEST_BYTES)
+    return n_bytes + n_bytes // 8 + _HEADERS_BYTES

@@ -1,0 +1,96 @@
+"""A text as it may be shown: on a terminal, in a log, a table, an artifact, a message.
+
+Names come from disks that others write on, and errors of libraries hold addresses, which hold
+keys. Every text that hcs tells passes here where it is made: errors when they are raised, log
+lines of wells when they are kept, cells when they are printed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+HIDDEN = "***"
+# variables whose value nobody may see; names of files that hold one are no secret
+_SECRET_NAME = re.compile(
+    r"SECRET|PASSWORD|PASSWD|TOKEN|AUTH_STRING|ACCESS_KEY|API_KEY|CREDENTIAL|CONNECTION_URL|WEBHOOK"
+)
+_FILE_NAME = re.compile(r"_(FILE|PATH|DIR)$")
+# a shorter one is no secret, and would hide half of each sentence
+_SHORTEST = 8
+_USER = re.compile(r"(?<=://)[^\s/@'\"]+@")
+_QUERY = re.compile(r"(\w+://[^\s?'\"]+)\?[^\s'\")]+")
+# of a signed URL without its beginning
+_PARAMETER = re.compile(
+    r"((?:x-(?:amz|goog)-\w[\w-]*|signature|sig|token|access_token|password|passwd|secret|api_?key)"
+    r"\s*[=:]\s*)[^\s&'\",;)]+",
+    re.IGNORECASE,
+)
+# how formulas begin, to the spreadsheets that there are
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_HEADER = re.compile(r"\b(Basic|Bearer)\s+[\w+/=.~-]{8,}")
+_WEBHOOK = re.compile(r"(://[^\s/]+/(?:services|api/webhooks|webhooks?)/)[^\s'\"]+")
+
+
+def shown(text: str) -> str:
+    r"""Return a text without secrets, and without what a terminal would obey.
+
+    Hidden are passwords and queries of URLs, what follows ``signature=`` and the like, and the
+    values of environment variables whose names say that they are secret. Letters that cannot be
+    printed become ``?``; lines stay lines.
+
+    Examples
+    --------
+    >>> shown("cannot reach https://me:pw@host/a?X-Amz-Signature=00ff (404)")
+    'cannot reach https://***@host/a?*** (404)'
+    >>> shown("DAPI\x1b[2J")
+    'DAPI?[2J'
+    """
+    for secret in _secrets():
+        text = text.replace(secret, HIDDEN)
+    text = _USER.sub(f"{HIDDEN}@", text)
+    text = _QUERY.sub(rf"\1?{HIDDEN}", text)
+    text = _WEBHOOK.sub(rf"\1{HIDDEN}", text)
+    text = _PARAMETER.sub(rf"\1{HIDDEN}", text)
+    text = _HEADER.sub(rf"\1 {HIDDEN}", text)
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+
+
+def unformulated(cell: object) -> object:
+    """Return a cell of a CSV file such that no spreadsheet takes it for a formula.
+
+    Examples
+    --------
+    >>> unformulated("=HYPERLINK(A1)"), unformulated("B03"), unformulated(-1.5)
+    ("'=HYPERLINK(A1)", 'B03', -1.5)
+    """
+    if not isinstance(cell, str):
+        return cell
+    # a carriage return would begin a row
+    plain = "".join(letter if letter.isprintable() else " " for letter in cell)
+    return f"'{plain}" if cell.startswith(FORMULA) else plain
+
+
+def hide_in(error: BaseException) -> None:
+    """Hide in the texts of an error, and of those that led to it, what nobody may see."""
+    seen = set[int]()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        one.args = tuple(shown(part) if isinstance(part, str) else part for part in one.args)
+        if isinstance(one, OSError):
+            # its text is made of these
+            one.strerror = one.strerror and shown(str(one.strerror))
+            one.filename = shown(one.filename) if isinstance(one.filename, str) else one.filename
+        one = one.__cause__ or one.__context__
+
+
+def _secrets() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST and _SECRET_NAME.search(name) and not _FILE_NAME.search(name):
+            yield value
+            # of Prefect's, a user and a password
+            password = value.partition(":")[2]
+            if "AUTH_STRING" in name and len(password) >= _SHORTEST:
+                yield password
