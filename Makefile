@@ -6,7 +6,10 @@ READY := $(VENV)/.ready
 MYPY_CACHE ?= .mypy_cache
 NO_PLUGINS := -p no:xdist -p no:napari -p no:napari-plugin-engine -p no:npe2
 
-.PHONY: help install demo test lint bench science-ssl science-isl test-faults clean
+BENCH := -o addopts="--import-mode=importlib $(NO_PLUGINS)" -q -s
+PREFECT_DASK := build/prefect-dask
+
+.PHONY: help install demo test lint bench bench-scale science-ssl science-isl test-faults clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -45,7 +48,13 @@ test: lint  ## lint, then tests and doctests
 	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: $(READY)  ## ratios of ours to the plain way, also in build/bench.json
-	OMP_NUM_THREADS=1 $(BIN)/pytest -o addopts="--import-mode=importlib $(NO_PLUGINS)" tests/benchmarks -q -s
+	@# only to be compared with; its requirements are here already
+	test -d $(PREFECT_DASK) || $(BIN)/python -m pip install --quiet --no-deps --target $(PREFECT_DASK) prefect-dask==0.3.7 \
+		|| echo "prefect-dask cannot be had: compared without it"
+	PYTHONPATH=$(PREFECT_DASK) OMP_NUM_THREADS=1 $(BIN)/pytest $(BENCH) tests/benchmarks
+
+bench-scale: $(READY)  ## HCS_WELLS (1000) wells that do nothing through flow, scheduler and server
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(BENCH) tests/benchmarks/test_scale.py
 
 science-ssl: $(READY)  ## pixel F1 of every real set under HCS_DATA, by the documented commands
 	HCS_SETS=all $(BIN)/pytest tests/integration/test_real_ssl.py -q -rP

@@ -23,9 +23,9 @@ from hcs.settings import Settings
 WORKER_BYTES = 550_000_000
 # float32 temporaries of a pair of frames: flow, features, log-odds, boundary refinement
 _BYTES_PER_PIXEL = 100
-# measured: torch and densenet121 take 0.4 GB more, and 560 to 580 bytes per pixel of the batch in
-# float32, one thread, 512^2 to 1024^2; resnet18 450
-_NETWORK_BYTES = 450_000_000
+# measured: torch and densenet121 take 0.8 GB more in a worker, a small network 0.65, and 560 to 580
+# bytes per pixel of the batch in float32, one thread, 512^2 to 1024^2; resnet18 450
+_NETWORK_BYTES = 800_000_000
 _NETWORK_BYTES_PER_PIXEL = 600
 # numbers that wait to be computed and to be written, per pixel and plane
 _WAITING_BYTES = 12

@@ -50,7 +50,8 @@ class Bench:
 
     def write(self) -> None:
         _RESULTS.parent.mkdir(exist_ok=True)
-        _RESULTS.write_text(json.dumps(self.rows, indent=1, sort_keys=True) + "\n")
+        before = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
+        _RESULTS.write_text(json.dumps(before | self.rows, indent=1, sort_keys=True) + "\n")
 
 
 @pytest.fixture(scope="session")
