@@ -156,10 +156,11 @@ def _print_plate(record: PlateRecord) -> None:
 
 def _print(report: NightReport) -> None:
     from hcs.run.budget import in_words
+    from hcs.run.night_summary import name_in
 
     rows = [
         {
-            "plate": one.url.rpartition("/")[2],
+            "plate": name_in(report.folder, one.url),
             "state": one.state,
             "wells": one.wells,
             "done": one.done,

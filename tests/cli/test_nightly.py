@@ -19,10 +19,11 @@ def call(*arguments) -> int:
 
 
 def test_a_night_with_nothing_to_do_ends_with_0(analysed_plate, capsys):
-    assert call("nightly", analysed_plate.parent, *HERE) == 0
+    folder = analysed_plate.parent
+    assert call("nightly", folder.parent, *HERE) == 0
     printed = capsys.readouterr().out
     assert "1 plate nothing to do" in printed
-    assert "tiny.zarr" in printed
+    assert f"{folder.name}/tiny.zarr" in printed
 
 
 def test_a_plate_that_fails_beside_one_that_is_done_ends_with_2(analysed_plate, capsys):
