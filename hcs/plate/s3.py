@@ -7,6 +7,7 @@ temporary file, and nothing to flush. Requests that fail for a moment are repeat
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import errno
 import os
@@ -38,6 +39,9 @@ except ImportError as error:
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
+# a request with all its repetitions, seconds: seen to stand still for ever, the timeout of its
+# connection notwithstanding
+LONGEST_S = 600.0
 # who made an object, where several try at once
 _MAKER = "hcs-maker"
 
@@ -47,6 +51,8 @@ def _as_os_errors() -> Iterator[None]:
     """Let a server that does not answer, or not to the end, look like a disk that does not."""
     try:
         yield
+    except TimeoutError as error:
+        raise ConnectionError(errno.EIO, str(error) or "no answer in time") from error
     except (BotoCoreError, BrokenTransferError, ResponseParserError) as error:
         raise ConnectionError(errno.EIO, str(error)) from error
 
@@ -60,7 +66,8 @@ class S3Files(s3fs.S3FileSystem):  # type: ignore[misc]
     async def _call_s3(self, method: str, *given: Any, **named: Any) -> Any:  # noqa: ANN401
         for _ in range(self.retries):
             with _as_os_errors():
-                answer = await super()._call_s3(method, *given, **named)
+                async with asyncio.timeout(LONGEST_S):
+                    answer = await super()._call_s3(method, *given, **named)
             if not _is_cut(answer):
                 break
             answer["Body"].close()
@@ -75,7 +82,8 @@ class S3Files(s3fs.S3FileSystem):  # type: ignore[misc]
     async def _cat_file(self, path: str, **options: Any) -> bytes:  # noqa: ANN401
         # the body comes after the answer
         with _as_os_errors():
-            content: bytes = await super()._cat_file(path, **options)
+            async with asyncio.timeout(2 * LONGEST_S):
+                content: bytes = await super()._cat_file(path, **options)
         return content
 
 

@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 
@@ -58,6 +59,37 @@ def test_a_server_that_does_not_answer() -> None:
         assert "s3://bucket/demo.zarr" in line
         assert "http://127.0.0.1:1/" in line
         assert "(look at the disk, the network or the server" in line
+
+
+_ON_A_SILENT_SERVER = """
+import hcs.plate.s3
+from hcs.errors import StorageError
+from hcs.plate.storage import Storage
+hcs.plate.s3.LONGEST_S = 0.5
+storage = Storage.open("s3://bucket/demo.zarr")
+for act in (lambda: storage.read("a"), lambda: storage.write("a", b"x"), lambda: storage.sizes()):
+    try: act()
+    except StorageError as error: print(error)
+"""
+
+
+@pytest.mark.integration
+def test_a_server_that_stands_still_is_given_up() -> None:
+    pytest.importorskip("s3fs")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        own = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        command = [sys.executable, "-c", _ON_A_SILENT_SERVER]
+        result = subprocess.run(
+            command, capture_output=True, check=True, text=True, env=os.environ | own
+        )
+    lines = result.stdout.splitlines()
+    assert [line.split(" s3://")[0] for line in lines] == [
+        "cannot read",
+        "cannot write",
+        "cannot read",
+    ]
+    assert all("no answer in time (look at the disk, the network" in line for line in lines), lines
 
 
 _READS_THROUGH_ZARR = """
