@@ -101,6 +101,9 @@ def nightly(
     """
     watcher, messenger = current_night_watcher(), Messenger(night.notify)
     log = get_run_logger()
+    for warning in messenger.warnings:
+        # while somebody is still there to mend it
+        log.warning(warning)
 
     def on_plate(record: PlateRecord) -> None:
         log.info("%s %s: %s", record.url, record.state, record.why)

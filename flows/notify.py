@@ -75,6 +75,10 @@ class Messenger:
     def _load(self, name: str) -> Any:  # noqa: ANN401 - any class of block
         try:
             block = Block.load(name)
+        except ValueError:
+            # what Prefect raises where it finds none, and pydantic where it is another
+            self.warnings.append(f"Prefect has no notification block {name}, or it is damaged")
+            return None
         except _TROUBLE as error:
             self._warn(f"notification block {name} cannot be loaded", error)
             return None

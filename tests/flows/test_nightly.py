@@ -258,7 +258,7 @@ def test_a_message_that_cannot_be_sent_is_a_warning_that_tells_no_secret(
     assert len(posted) == 1
     assert messenger.warnings == [
         "block secret/mute sends no messages: name a notification block",
-        "notification block slack-webhook/none cannot be loaded: ValueError",
+        "Prefect has no notification block slack-webhook/none, or it is damaged",
         "custom-webhook/refused could not send the summary: HTTPStatusError 403",
         "apprise/dead could not send the summary: NotificationError",
     ]
