@@ -94,6 +94,7 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
         report = analyse(plate, settings, on_outcome=on_outcome, each=each)
     except StoppedError as error:
         watcher.error = error
+        progress.stop()
         return Cancelled(message=str(error))
     except HcsError as error:
         watcher.error = error
@@ -141,10 +142,11 @@ def _stopping(visit: Visit) -> Iterator[None]:
 
 def _repeat_log(outcome: WellOutcome) -> None:
     """Say in the task run what the worker said, and what became of the well."""
-    log = get_run_logger()
+    log, levels = get_run_logger(), logging.getLevelNamesMapping()
     for line in outcome.log:
         level, _, text = line.partition(" ")
-        log.log(logging.getLevelNamesMapping().get(level, logging.INFO), text)
+        # a traceback names no level
+        log.log(levels.get(level, logging.ERROR), text if level in levels else line)
     if not outcome.failure:
         log.info(outcome.line)
 

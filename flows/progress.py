@@ -125,6 +125,10 @@ class Progress(Artifacts):
             self._table_due = now + _TABLE_S
             self._show_table(tuple(self._outcomes.values()), f"{through} of {wells} wells")
 
+    def stop(self) -> None:
+        """Show the wells that are through when a run is stopped."""
+        self._show_table(tuple(self._outcomes.values()), "stopped; these wells were through")
+
     def finish(self, report: Report) -> None:
         """Show a row per well, and pictures of the plate."""
         text = f"{len(report.done)} of {len(report.outcomes)} wells done in {report.seconds:.0f} s"
@@ -194,7 +198,8 @@ def table_rows(outcomes: Sequence[WellOutcome]) -> list[dict[str, Any]]:
             "attempts": outcome.attempts,
             "objects": outcome.n_objects,
             "worker": outcome.worker,
-            "cause": outcome.failure.message if outcome.failure else "",
+            "cause": outcome.failure.cause if outcome.failure else "",
+            "message": outcome.failure.message if outcome.failure else "",
             "hint": outcome.failure.hint if outcome.failure else "",
             "steps": ", ".join(outcome.steps),
         }

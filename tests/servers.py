@@ -13,7 +13,8 @@ import psutil
 
 from tests.runs import kill_family
 
-_WITHIN_S = 120
+# on a machine that others use, too
+_WITHIN_S = 300
 _QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

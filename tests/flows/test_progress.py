@@ -21,7 +21,8 @@ def test_a_failed_well_has_its_cause_and_hint_in_the_row():
     outcome = WellOutcome(WellPath.parse("B/03"), "failed", attempts=1, failure=failure)
     (row,) = table_rows([outcome])
     assert (row["well"], row["state"]) == ("B03", "failed")
-    assert (row["cause"], row["hint"]) == ("chunk 3 is damaged", "copy it anew")
+    told = (row["cause"], row["message"], row["hint"])
+    assert told == ("damaged data", "chunk 3 is damaged", "copy it anew")
 
 
 def test_the_bar_moves_once_a_second_however_many_wells_end_in_it_and_to_its_end(monkeypatch):
@@ -70,3 +71,9 @@ def test_while_a_plate_is_worked_on_the_time_left_and_a_row_per_well_are_told(mo
     ]
     assert len(tables) > 1
     assert [row["well"] for row in tables[-1][1]] == ["A01", "A02", "A03"]
+
+
+def test_rows_are_in_the_order_of_the_plate():
+    wells = ("A/10", "AA/1", "B/2", "A/9")
+    rows = table_rows([WellOutcome(WellPath.parse(well), "done") for well in wells])
+    assert [row["well"] for row in rows] == ["A9", "A10", "B2", "AA1"]
