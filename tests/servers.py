@@ -1,7 +1,6 @@
-"""Prefect's server as an operator starts it, to be killed, held and started again by tests."""
+"""Prefect's server as an operator starts it, to be killed and started again by tests."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -9,7 +8,6 @@ import time
 from pathlib import Path
 
 import httpx
-import psutil
 
 from tests.runs import kill_family
 
@@ -79,20 +77,6 @@ class PrefectServer:
         if self._process:
             kill_family(self._process.pid)
             self._process.wait(_WITHIN_S)
-
-    def hold(self) -> None:
-        """Let it take connections and answer none."""
-        self._signal(signal.SIGSTOP)
-
-    def release(self) -> None:
-        """Let it answer again."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: int) -> None:
-        assert self._process
-        server = psutil.Process(self._process.pid)
-        for one in (server, *server.children(recursive=True)):
-            one.send_signal(number)
 
     @property
     def _log(self) -> Path:
