@@ -27,6 +27,7 @@ from hcs.plate.storage import Storage, check_key, check_size, read_errors, write
 
 try:
     import s3fs
+    from aiobotocore.httpsession import AIOHTTPSession
     from aiohttp import ClientError as BrokenTransferError
     from botocore.exceptions import BotoCoreError, FlexibleChecksumError
     from botocore.parsers import ResponseParserError
@@ -39,8 +40,8 @@ except ImportError as error:
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
-# a request with all its repetitions, seconds: seen to stand still for ever, the timeout of its
-# connection notwithstanding
+# a request with all its repetitions, seconds: the timeout of its connection does not run while a
+# body is being sent, and a server that reads no further would be waited for for ever
 LONGEST_S = 600.0
 # who made an object, where several try at once
 _MAKER = "hcs-maker"
@@ -57,11 +58,26 @@ def _as_os_errors() -> Iterator[None]:
         raise ConnectionError(errno.EIO, str(error)) from error
 
 
+class _PromptSession(AIOHTTPSession):  # type: ignore[misc]
+    """Requests that do not ask whether their body is welcome, as botocore has each put do.
+
+    aiohttp's read timeout runs neither while it waits for the server's word (100 Continue), nor
+    any more after a second one: seen to stand still for ever.
+    """
+
+    async def send(self, request: Any) -> Any:  # noqa: ANN401
+        request.headers.pop("Expect", None)
+        return await super().send(request)
+
+
 class S3Files(s3fs.S3FileSystem):  # type: ignore[misc]
     """The files of all buckets; whatever fails is an OSError."""
 
     # each time botocore gave up, which repeats by itself
     retries = 3
+
+    def _prepare_config_kwargs(self) -> dict[str, Any]:
+        return {**super()._prepare_config_kwargs(), "http_session_cls": _PromptSession}
 
     async def _call_s3(self, method: str, *given: Any, **named: Any) -> Any:  # noqa: ANN401
         for _ in range(self.retries):

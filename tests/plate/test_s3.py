@@ -65,9 +65,12 @@ _ON_A_SILENT_SERVER = """
 import hcs.plate.s3
 from hcs.errors import StorageError
 from hcs.plate.storage import Storage
-hcs.plate.s3.LONGEST_S = 0.5
 storage = Storage.open("s3://bucket/demo.zarr")
-for act in (lambda: storage.read("a"), lambda: storage.write("a", b"x"), lambda: storage.sizes()):
+acts = [lambda: storage.read("a"), lambda: storage.write("a", b"x"), lambda: storage.sizes()]
+# more than a connection takes without being read
+large = lambda: storage.write("a", bytes(50_000_000))
+for longest, act in [*((20, act) for act in acts), (0.5, large)]:
+    hcs.plate.s3.LONGEST_S = longest
     try: act()
     except StorageError as error: print(error)
 """
@@ -79,17 +82,21 @@ def test_a_server_that_stands_still_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         own = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
-        command = [sys.executable, "-c", _ON_A_SILENT_SERVER]
+        hurried = {"AWS_MAX_ATTEMPTS": "1", "FSSPEC_S3": '{"config_kwargs": {"read_timeout": 0.2}}'}
         result = subprocess.run(
-            command, capture_output=True, check=True, text=True, env=os.environ | own
+            [sys.executable, "-c", _ON_A_SILENT_SERVER],
+            capture_output=True,
+            check=True,
+            text=True,
+            env=os.environ | own | hurried,
         )
-    lines = result.stdout.splitlines()
-    assert [line.split(" s3://")[0] for line in lines] == [
-        "cannot read",
-        "cannot write",
-        "cannot read",
-    ]
-    assert all("no answer in time (look at the disk, the network" in line for line in lines), lines
+    told = [line.split(" (look at the disk, the network")[0] for line in result.stdout.splitlines()]
+    plate = "s3://bucket/demo.zarr"
+    silence = f'Read timeout on endpoint URL: "{url}/bucket'
+    assert told[0] == f'cannot read {plate}/a: {silence}/demo.zarr/a"'
+    assert told[1] == f'cannot write {plate}/a: {silence}/demo.zarr/a"'
+    assert told[2].startswith(f"cannot read {plate}: {silence}")
+    assert told[3:] == [f"cannot write {plate}/a: no answer in time"]
 
 
 _READS_THROUGH_ZARR = """
