@@ -111,7 +111,10 @@ def _visit_as_tasks(
 
     @task(name="well", cache_policy=NO_CACHE, retries=0)
     def well_task(well: str) -> State[Any]:
-        outcome = visit(WellPath.parse(well))
+        try:
+            outcome = visit(WellPath.parse(well))
+        except StoppedError as error:
+            return Cancelled(message=str(error))
         _repeat_log(outcome)
         if outcome.failure:
             return Failed(message=outcome.line)

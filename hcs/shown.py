@@ -80,10 +80,15 @@ def hide_in(error: BaseException) -> None:
         seen.add(id(one))
         one.args = tuple(shown(part) if isinstance(part, str) else part for part in one.args)
         if isinstance(one, OSError):
-            # its text is made of these
-            one.strerror = one.strerror and shown(str(one.strerror))
-            one.filename = shown(one.filename) if isinstance(one.filename, str) else one.filename
+            _hide_in_attributes(one)
         one = one.__cause__ or one.__context__
+
+
+def _hide_in_attributes(error: OSError) -> None:
+    """Hide in what the text of such an error is made of; it is another text once None is set."""
+    for name in ("strerror", "filename"):
+        if isinstance(part := getattr(error, name), str):
+            setattr(error, name, shown(part))
 
 
 def _secrets() -> Iterator[str]:

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, groupby
 from threading import Event
@@ -34,6 +35,7 @@ from hcs.run.calls import Call, Cluster
 from hcs.run.cluster import open_cluster, worker_memory
 from hcs.run.finish import finish
 from hcs.run.history import History
+from hcs.run.log import heard
 from hcs.run.outcome import OnOutcome, Report, WellOutcome, combine, failure_of
 from hcs.run.plan import (
     Plan,
@@ -207,7 +209,7 @@ class _Visits:
         visit = _Round(self, {well.well: well for well in wells}, number)
         each(visit, tuple(visit.wells), at_once)
         if self.stopped.is_set():
-            raise StoppedError(f"{self.plan.url}: stopped", hint="run it again to go on")
+            raise self._stopped()
         # a monitor that fails must not cost a well
         in_threads(visit, [path for path in visit.wells if path not in visit.seen], at_once)
 
@@ -225,12 +227,14 @@ class _Visits:
             raise
         except Exception as error:
             if self.stopped.is_set():
-                raise
+                raise self._stopped() from error
             # whatever it was: one bad well never stops the others
             outcome = _failed(well.well, error, time.monotonic() - begun)
-        # how often it was started is for people to read
+        # how often it was started, and where, is for people to read
         with suppress(StorageError):
             outcome = replace(outcome, attempts=self.attempts.most(name))
+            worker = outcome.worker or self.attempts.latest_worker(name)
+            outcome = replace(outcome, worker=worker)
         self._note(outcome, number)
         return outcome
 
@@ -271,9 +275,17 @@ class _Visits:
                 for arguments in spans
             ]
             with ThreadPoolExecutor(min(len(calls), self.cluster.n_workers)) as threads:
-                return list(threads.map(lambda call: self.cluster.run(call, self.attempts), calls))
+                # who listens to this thread hears what their workers say
+                futures = [
+                    threads.submit(copy_context().run, self.cluster.run, call, self.attempts)
+                    for call in calls
+                ]
+                return [future.result() for future in futures]
 
         return compute
+
+    def _stopped(self) -> StoppedError:
+        return StoppedError(f"{self.plan.url}: stopped", hint="run it again to go on")
 
     def _note(self, outcome: WellOutcome, number: int) -> None:
         before = [self.outcomes[outcome.well]] if number > 1 else []
@@ -325,7 +337,6 @@ def _unvisited(well: WellPlan) -> WellOutcome:
 
 
 def _failed(well: WellPath, error: Exception, seconds: float) -> WellOutcome:
-    log = (
-        () if isinstance(error, HcsError) else tuple(map(shown, traceback.format_exception(error)))
-    )
+    where = () if isinstance(error, HcsError) else traceback.format_exception(error)
+    log = (*heard(error), *map(shown, where))
     return WellOutcome(well, "failed", seconds=seconds, failure=failure_of(error), log=log)

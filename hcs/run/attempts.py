@@ -93,6 +93,13 @@ class Attempts:
         """
         return max(self._numbers(name), default=0)
 
+    def latest_worker(self, name: str) -> str:
+        """Return host and process of the latest start of any work below a name; empty for none."""
+        keys = self.companion.sizes(f"attempts/{self.token:08d}/{name}")
+        notes = [json.loads(self.companion.read(key)) for key in keys if key.endswith(".json")]
+        latest = max(notes, key=lambda note: float(note["time"]), default=None)
+        return f"{latest['host']}:{latest['process']}" if latest else ""
+
     def _numbers(self, name: str, kind: _Kind = "json") -> list[int]:
         keys = self.companion.sizes(f"attempts/{self.token:08d}/{name}")
         starts = [key.rpartition("/")[2] for key in keys if key.endswith(f".{kind}")]

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from hcs.errors import HcsError, StorageError, WorkerError
 from hcs.run.attempts import Attempts
+from hcs.run.log import listen, repeat
 from hcs.run.retirement import noted
 from hcs.shown import hide_in
 
@@ -129,13 +130,13 @@ class Cluster:
             future = self._workers.submit(call, attempts)
             try:
                 error = self._wait(future, call, attempts)
-                result = future.result() if error is None else None
+                answer = _Answer(error=error) if error else future.result()
             finally:
                 self._workers.forget(future)
-            if isinstance(result, _Refused):
-                error = result.error
+            repeat(answer.log)
+            error = answer.error
             if error is None:
-                return result
+                return answer.result
             if isinstance(error, CancelledError):
                 raise scheduler_lost(call.name) from error
             if not is_passing(error) or max(tries, attempts.count(call.name)) >= attempts.limit:
@@ -168,10 +169,15 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class _Refused:
-    """What a call answers when it knows why; an error that is raised, Dask prints with a trace."""
+class _Answer:
+    """What a call sends back, and what was said on the way.
 
-    error: HcsError
+    An error that says why is sent back, too: one that is raised, Dask prints with a trace.
+    """
+
+    result: Any = None
+    error: BaseException | None = None
+    log: tuple[str, ...] = ()
 
 
 class CallTimeoutError(WorkerError):
@@ -210,16 +216,18 @@ def _in_words(error: BaseException, name: str) -> BaseException:
     )
 
 
-def start_call(call: Call, attempts: Attempts) -> Any:  # noqa: ANN401 - whatever the call returns
+def start_call(call: Call, attempts: Attempts) -> _Answer:
     """Note the start of a call, then do it; this is what runs on the worker."""
     import dask
 
     try:
         # a library that computes with dask (ngio does) would ask this very cluster and hang
         with noted(attempts, call.name), dask.config.set(scheduler="synchronous"):
-            return call.function(*call.arguments)
+            with listen() as lines:
+                result = call.function(*call.arguments)
+            return _Answer(result, log=tuple(lines))
     except HcsError as error:
-        return _Refused(error)
+        return _Answer(error=error)
     except Exception as error:
         # Dask prints what is raised
         hide_in(error)

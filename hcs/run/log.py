@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -11,10 +11,12 @@ from hcs.shown import shown
 
 # more would be no small record
 _AT_MOST_LINES = 200
+# of an error: what was said before it; goes with it from process to process
+_HEARD = "hcs_heard"
 
 
 # threads that work for the one that listens have a copy of its context (`hcs.run.ahead`)
-_listening: ContextVar[logging.Handler | None] = ContextVar("listening", default=None)
+_listening: ContextVar[_Listener | None] = ContextVar("listening", default=None)
 
 
 class _Listener(logging.Handler):
@@ -25,13 +27,19 @@ class _Listener(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if _listening.get() is self and len(self.lines) < _AT_MOST_LINES:
-            self.lines.append(f"{record.levelname} {shown(record.getMessage())}")
+        if _listening.get() is self:
+            self.hear(f"{record.levelname} {shown(record.getMessage())}")
+
+    def hear(self, line: str) -> None:
+        if len(self.lines) < _AT_MOST_LINES:
+            self.lines.append(line)
 
 
 @contextmanager
 def listen() -> Iterator[list[str]]:
     """Collect the lines that this thread, and those that work for it, log below ``hcs``.
+
+    An error takes them along, see `heard`.
 
     Examples
     --------
@@ -47,7 +55,41 @@ def listen() -> Iterator[list[str]]:
     log.setLevel(min(logging.INFO, log.getEffectiveLevel()))
     try:
         yield listener.lines
+    except Exception as error:
+        vars(error)[_HEARD] = [*listener.lines, *heard(error)]
+        raise
     finally:
         _listening.reset(token)
         log.removeHandler(listener)
         log.setLevel(level)
+
+
+def heard(error: BaseException) -> tuple[str, ...]:
+    """Return what was said before an error, wherever that was.
+
+    Examples
+    --------
+    >>> try:
+    ...     with listen():
+    ...         logging.getLogger("hcs.plate").warning("a chunk is missing")
+    ...         raise ValueError
+    ... except ValueError as error:
+    ...     heard(error)
+    ('WARNING a chunk is missing',)
+    """
+    return tuple(vars(error).get(_HEARD, ()))
+
+
+def repeat(lines: Iterable[str]) -> None:
+    """Let the one who listens to this thread hear lines that were said elsewhere.
+
+    Examples
+    --------
+    >>> with listen() as lines:
+    ...     repeat(["WARNING a chunk is missing"])
+    >>> lines
+    ['WARNING a chunk is missing']
+    """
+    if listener := _listening.get():
+        for line in lines:
+            listener.hear(line)

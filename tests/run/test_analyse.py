@@ -21,6 +21,7 @@ from hcs.plate.storage import Storage
 from hcs.plate.table import read_table, table_names
 from hcs.plate.write import write_frames
 from hcs.run.analyse import analyse
+from hcs.run.outcome import worker_name
 from hcs.settings import Settings, load_settings
 from tests.plates import N_FRAMES, make_plate, moving_cells, results_of
 
@@ -234,6 +235,9 @@ def test_one_bad_well_never_stops_the_others(tiny_plate, analysed_plate):
     assert failed.line.startswith("A/02 failed: field A/02/0")
     assert "is damaged" in failed.line
     assert "copy it anew" in failed.line
+    # what it said before, and where
+    assert failed.log == ("INFO A/02: ssl-statistics, not done yet",)
+    assert failed.worker == worker_name()
     plate = open_plate(tiny_plate)
     assert plate.table("wells")["state"].tolist() == ["done", "failed", "done"]
     assert plate.table("wells")["n_objects_last-ssl_cells"].isna().tolist() == [False, True, False]
@@ -247,14 +251,15 @@ def test_one_bad_well_never_stops_the_others(tiny_plate, analysed_plate):
     assert results_of(tiny_plate) == results_of(analysed_plate)
 
 
-def test_a_chunk_that_a_foreign_plate_lost_is_warned_of(tiny_plate):
+@pytest.mark.parametrize("span", [1, 120])
+def test_a_chunk_that_a_foreign_plate_lost_is_warned_of(tiny_plate, span):
     """Zarr reads it as zeros; where we did not write it, nobody can tell whether it was."""
     for group in tiny_plate.glob("*/*/0/.zattrs"):
         attributes = json.loads(group.read_text())
         del attributes["hcs"]
         group.write_text(json.dumps(attributes))
     (tiny_plate / "A/02/0/0/2/0/0/0/0").unlink()
-    report = analyse(str(tiny_plate), here())
+    report = analyse(str(tiny_plate), here(f"run.span_frames={span}"))
     assert report.exit_code == 0
     warned = [text for text in report.warnings if "frame 2" in text]
     assert warned
