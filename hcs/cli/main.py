@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 import typer
@@ -56,6 +58,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
     if logging.lastResort:
         logging.lastResort.setFormatter(_Shown())
+    # `scancel`, an evicted pod, a shutdown: as orderly an end as Ctrl-C
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = build_app()(arguments, standalone_mode=False)
     except typer.TyperException as error:  # what the parser raises, and nothing else does

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from hcs.errors import EXIT_STOPPED
 from hcs.plate.open import open_plate
 from hcs.run.analyse import analyse
 from hcs.run.well import analyse_well
 from hcs.settings import RunSettings, Settings
 from tests.plates import make_plate, moving_cells, results_of
-from tests.runs import start, wait_for, workers_of
+from tests.runs import log_of, start, wait_for, workers_of
 
 pytestmark = pytest.mark.integration
 
@@ -84,3 +85,17 @@ def test_a_well_that_kills_each_worker_is_quarantined_and_the_others_are_done(pl
     quarantine = open_plate(plate).table("quarantine")
     assert quarantine["well"].tolist() == ["A02"]
     assert quarantine["cause"].tolist() == ["worker failure"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_stop_says_so_and_the_next_goes_on(plate, undisturbed, how):
+    with start(plate) as run:
+        wait_for(lambda: markers(plate, "ssl") > 0, run, _WITHIN_S)
+        workers = workers_of(run)
+        run.send_signal(how)
+        assert run.wait(_WITHIN_S) == EXIT_STOPPED
+        assert log_of(plate).splitlines()[-1].startswith("hcs: stopped; run the same command again")
+        assert not any(worker.is_running() for worker in workers)
+    with start(plate) as second:
+        assert second.wait(_WITHIN_S) == 0
+    assert results_of(plate) == undisturbed
