@@ -226,7 +226,7 @@ def start_call(call: Call, attempts: Attempts) -> _Answer:
             with listen() as lines:
                 result = call.function(*call.arguments)
             return _Answer(result, log=tuple(lines))
-    except HcsError as error:
+    except (HcsError, MemoryError) as error:
         return _Answer(error=error)
     except Exception as error:
         # Dask prints what is raised
