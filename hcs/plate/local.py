@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hcs.errors import PlateError
+from hcs.errors import HcsError, PlateError
 from hcs.plate.storage import (
     PARTIAL,
     Storage,
@@ -158,7 +158,23 @@ class LocalStorage(Storage):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
-                path.unlink(missing_ok=True)
+                self._unlink(path)
+
+    def _unlink(self, path: Path) -> None:
+        """Delete a file, and give it back where a stop came before and a takeover with it."""
+        aside = path.with_name(f".{path.name.removeprefix('.')}.{uuid.uuid4().hex}{PARTIAL}")
+        try:
+            path.rename(aside)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        try:
+            self.fence()
+        except HcsError:
+            with suppress(FileExistsError):
+                _link_new(aside, path)
+            raise
+        finally:
+            aside.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete the folder itself, with all that is in it; nothing there is fine."""

@@ -30,6 +30,7 @@ _SECRET = re.compile(r"\w+://([^/]*@|[^?]*\?[^/]*=)")
 # what temporary files end in, ours as zarr's own: leftovers of a killed writer
 PARTIAL = ".partial"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_IN_THE_WAY = (FileExistsError, IsADirectoryError, NotADirectoryError)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 # what is so stays so, however often one looks
 _NEVER_READABLE = (errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -64,7 +65,7 @@ def write_errors(target: str) -> Iterator[None]:
     Raises
     ------
     WriteError
-        The disk is full, or the target is read-only.
+        The disk is full, the target is read-only, or no file can be there.
     StorageError
         What else the system says: it may pass.
 
@@ -88,6 +89,11 @@ def write_errors(target: str) -> Iterator[None]:
                 f"cannot write {target}: it is read-only ({error.strerror or error})",
                 hint="results go into the plate: get write permission, or have them put into a "
                 "plate of their own: hcs run --output PLATE",
+            ) from error
+        if isinstance(error, _IN_THE_WAY):
+            raise WriteError(
+                f"cannot write {target}: something is in the way ({error.strerror})",
+                hint="look at it, move it away, and run again",
             ) from error
         raise StorageError(
             f"cannot write {target}: {error.strerror or error}", hint=_LOOK_AT_IT

@@ -40,7 +40,8 @@ from hcs.run.analyse import analyse
 from hcs.settings import RunSettings, Settings
 report = analyse(sys.argv[1], Settings(run=RunSettings(dask="none", workers=1)))
 told = {str(one.well): one.failure and str(one.failure) for one in report.outcomes}
-peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# of this process alone: ru_maxrss begins with that of the one that started it
+(peak,) = (int(line.split()[1]) * 1024 for line in open("/proc/self/status") if "VmHWM" in line)
 print(json.dumps({"wells": told, "peak": peak, "failure": report.failure and str(report.failure)}))
 """
 
