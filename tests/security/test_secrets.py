@@ -167,11 +167,13 @@ BLOCKS = """
 import sys
 from flows.notify import Apprise
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
-mail, dead, hook = sys.argv[1:]
+mail, dead, web, token = sys.argv[1:]
 Apprise(url=mail).save("mail")
 Apprise(url=dead).save("dead")
 data = {"text": "{{subject}}: {{body}}"}
-CustomWebhookNotificationBlock(name="x", url=hook, json_data=data).save("hook")
+# as docs/nightly.md has it: Prefect tells the address itself in its feed of events
+hook = {"url": web + "/hook/{{token}}", "secrets": {"token": token}}
+CustomWebhookNotificationBlock(name="x", json_data=data, **hook).save("hook")
 """
 MESSAGES = "night.notify=[apprise/mail, apprise/dead, custom-webhook/hook]"
 
@@ -189,7 +191,7 @@ def messages(environment, canaries, web_sink, mail_sink) -> tuple[list[str], lis
     (web, posts), (port, mails) = web_sink, mail_sink
     mail = f"mailto://127.0.0.1:{port}/?from=a@b.org&to=a@b.org"
     dead = f"mailto://ann:{canaries['mail']}@127.0.0.1:1/?from=a@b.org&to=a@b.org"
-    command = [sys.executable, "-c", BLOCKS, mail, dead, f"{web}/hook/{canaries['webhook']}"]
+    command = [sys.executable, "-c", BLOCKS, mail, dead, web, canaries["webhook"]]
     subprocess.run(command, env=environment, check=True, capture_output=True)
     return mails, posts
 
