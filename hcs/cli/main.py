@@ -20,6 +20,7 @@ from hcs.shown import shown
 # one module per group of commands; each has `register(app)`
 _GROUPS: tuple[str, ...] = (
     "run",
+    "plan",
     "upkeep",
     "nightly",
     "simulate",

@@ -13,6 +13,9 @@ import typer
 from hcs.errors import HcsError, SettingsError
 from hcs.shown import shown
 
+# what fits on a screen beside the results
+_WARNINGS_SHOWN = 20
+
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 
 
@@ -56,3 +59,11 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else shown(str(value)).replace("\n", " ")
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    """Print warnings, the first ones of many, to the error stream."""
+    for warning in warnings[:_WARNINGS_SHOWN]:
+        print(f"warning: {warning}", file=sys.stderr)
+    if len(warnings) > _WARNINGS_SHOWN:
+        print(f"warning: {len(warnings) - _WARNINGS_SHOWN} more, see --json", file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hcs.cli.options import Plate, Wells
 from hcs.cli.output import JsonOption, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from hcs.run.prune import Pruning
     from hcs.run.status import PlateStatus, WellStatus
     from hcs.run.verify import Damage
-
-_Plate = Annotated[str, typer.Argument(help="plate, a path or s3:// URL")]
-_Wells = Annotated[list[str] | None, typer.Option("--well", help="as in B/03; again for more")]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command("prune")(prune_command)
 
 
-def status_command(plate: _Plate, *, json: JsonOption = False) -> None:
+def status_command(plate: Plate, *, json: JsonOption = False) -> None:
     """Say how a plate stands, also while it is worked on: wells, steps, who holds it, last run."""
     from hcs.plate.open import open_plate
     from hcs.run.status import plate_status
@@ -53,9 +51,9 @@ def status_command(plate: _Plate, *, json: JsonOption = False) -> None:
 
 
 def verify_command(
-    plate: _Plate,
+    plate: Plate,
     *,
-    well: _Wells = None,
+    well: Wells = None,
     repair: Annotated[
         bool,
         typer.Option(
@@ -93,12 +91,12 @@ def verify_command(
 
 
 def prune_command(
-    plate: _Plate,
+    plate: Plate,
     *,
     step: Annotated[
         list[str], typer.Option("--step", help="as `hcs status` names it; again for more")
     ],
-    well: _Wells = None,
+    well: Wells = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and stop")] = False,
     json: JsonOption = False,
 ) -> None:
