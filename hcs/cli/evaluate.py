@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hcs.cli.options import Plate
 from hcs.cli.output import JsonOption, local, print_json, print_rows
 from hcs.errors import EXIT_DONE, EXIT_PARTIAL, SettingsError
 
@@ -29,7 +30,6 @@ _STAINS = (
 # more are for the table on disk, not for the screen
 _MAX_FRAME_ROWS = 60
 _Label = Annotated[str, typer.Option(help="label image")]
-_Plate = Annotated[str, typer.Argument(help="plate, a path or s3:// URL")]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate_command(
-    plate: _Plate,
+    plate: Plate,
     *,
     truth: Annotated[str | None, typer.Option(help=_TRUTH)] = None,
     label: _Label = "ssl_cells",
@@ -94,7 +94,7 @@ def evaluate_command(
 
 
 def export_command(
-    plate: _Plate,
+    plate: Plate,
     *,
     labels: Annotated[
         Path, typer.Option(callback=local, help="folder to write to, a folder per sequence")
