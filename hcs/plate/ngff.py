@@ -140,7 +140,7 @@ def _wells(
     plate: _Plate, rows: tuple[str, ...], columns: tuple[str, ...], found: Problems
 ) -> tuple[WellPath, ...]:
     wells = list[WellPath]()
-    known = {*rows}, {*columns}
+    of_rows, of_columns = _places(rows), _places(columns)
     for text, count in Counter(item.path for item in plate.wells).items():
         if count > 1:
             found.problem(f"well {text} is listed {count} times")
@@ -149,14 +149,13 @@ def _wells(
         except PlateError as error:
             found.problem(error.message)
             continue
-        if well.row in known[0] and well.column in known[1]:
+        if well.row in of_rows and well.column in of_columns:
             wells.append(well)
         else:
             found.problem(f"well {text} is not in the plate's rows and columns")
     if not found.problems:
-        _check_indices(plate, rows, columns, found)
-    places = _places(rows), _places(columns)
-    return tuple(sorted(wells, key=lambda w: (places[0][w.row], places[1][w.column])))
+        _check_indices(plate, of_rows, of_columns, found)
+    return tuple(sorted(wells, key=lambda w: (of_rows[w.row], of_columns[w.column])))
 
 
 def _places(names: tuple[str, ...]) -> dict[str, int]:
@@ -165,12 +164,11 @@ def _places(names: tuple[str, ...]) -> dict[str, int]:
 
 
 def _check_indices(
-    plate: _Plate, rows: tuple[str, ...], columns: tuple[str, ...], found: Problems
+    plate: _Plate, of_rows: Mapping[str, int], of_columns: Mapping[str, int], found: Problems
 ) -> None:
-    places = _places(rows), _places(columns)
     for item in plate.wells:
         well = WellPath.parse(item.path)
-        expected = places[0][well.row], places[1][well.column]
+        expected = of_rows[well.row], of_columns[well.column]
         said = item.rowIndex, item.columnIndex
         if said != expected:
             found.warn(f"well {well} is at {expected} of the grid, but says {said}")
