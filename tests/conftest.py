@@ -45,7 +45,7 @@ def s3_bucket() -> Iterator[str]:
     """Yield ``s3://<bucket>`` on a moto server of its own; processes find it by environment."""
     s3fs = pytest.importorskip("s3fs")
     port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "tests.s3_server", str(port)]
     with ExitStack() as stack, pytest.MonkeyPatch.context() as environment:
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         stack.callback(server.wait, 10)

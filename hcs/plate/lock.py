@@ -175,12 +175,11 @@ def acquire(
         heartbeat_s=heartbeat_s,
     )
     if not _make(companion, token, claim):
-        raise _locked(companion, _read(companion, _highest(companion))[0])
-    highest = _highest(companion)
-    if highest != token:
+        raise _locked(companion)
+    if _highest(companion) != token:
         # others came, went and swept in between, so that the number was free again
         companion.delete(_key(token))
-        raise _locked(companion, _read(companion, highest)[0])
+        raise _locked(companion)
     if dead:
         logger.warning("took over plate %s from %s, which is dead", companion.name, dead.holder)
     _sweep(companion, token)
@@ -228,10 +227,9 @@ class Holding:
 
 def look(companion: Storage) -> Holding:
     """Return who has a plate now; nothing is written."""
-    token = _highest(companion)
+    token, claim = _newest(companion)
     if not token:
         return Holding("free")
-    claim, _ = _read(companion, token)
     if claim.state == "released":
         return Holding("free", token)
     return Holding("dead" if _is_dead(claim.process) else "held", token, claim)
@@ -247,8 +245,7 @@ def check_token(companion: Storage, token: int) -> None:
     LockedError
         Another run took over, or this one has ended.
     """
-    highest = _highest(companion)
-    claim, _ = _read(companion, highest)
+    highest, claim = _newest(companion)
     if highest == token and claim.state == "held":
         return
     if highest > token:
@@ -268,17 +265,18 @@ def _wait_until_free(companion: Storage, token: int, stale_s: float) -> Claim | 
     claim, first = _read(companion, token)
     if not first and _highest(companion) != token:
         # swept since we looked, by the next one
-        raise _locked(companion, _read(companion, _highest(companion))[0])
+        raise _locked(companion)
     end = time.monotonic() + max(stale_s, 3 * claim.heartbeat_s)
     while claim.state == "held" and not _is_dead(claim.process) and time.monotonic() < end:
         time.sleep(claim.heartbeat_s / _LOOKS_PER_BEAT)
         claim, content = _read(companion, token)
         if content != first and claim.state == "held":
-            raise _locked(companion, _read(companion, _highest(companion))[0])
+            raise _locked(companion)
     return claim if claim.state == "held" else None
 
 
-def _locked(companion: Storage, claim: Claim) -> LockedError:
+def _locked(companion: Storage) -> LockedError:
+    _, claim = _newest(companion)
     return LockedError(
         f"plate {companion.name} is locked by {claim.holder} on {claim.host} since {claim.since}",
         hint="wait until it has finished, or stop it; one that was killed is taken over by itself",
@@ -297,6 +295,16 @@ def _tokens(companion: Storage) -> list[int]:
 
 def _highest(companion: Storage) -> int:
     return max(_tokens(companion), default=0)
+
+
+def _newest(companion: Storage) -> tuple[int, Claim]:
+    """Return the highest token and its claim; an older one is never told of, though swept."""
+    token = _highest(companion)
+    while True:
+        claim, content = _read(companion, token)
+        seen, token = token, _highest(companion)
+        if content or seen == token:
+            return seen, claim
 
 
 def _to_json(claim: Claim) -> bytes:

@@ -182,11 +182,25 @@ def test_a_number_that_was_swept_free_is_not_taken_for_the_highest(
         pass
     # between our look and our claim, others came and went: 2 is gone, 3 is held
     seen = iter([first.token, 3])
-    monkeypatch.setattr(lock, "_highest", lambda companion: next(seen))
+    monkeypatch.setattr(lock, "_highest", lambda companion: next(seen, 3))
     companion.write("lock/00000003.json", b"{}")
     with pytest.raises(LockedError, match="locked by an unknown process"):
         take(companion)
     assert "lock/00000002.json" not in companion.sizes("lock")
+
+
+def test_a_claim_that_is_swept_while_it_is_read_gives_way_to_the_next(
+    companion: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = take(companion)
+    # the next one comes and sweeps just after the list was read, each time that we look
+    seen = iter([first.token, 2, first.token])
+    monkeypatch.setattr(lock, "_highest", lambda companion: next(seen, 2))
+    first.release()
+    companion.write("lock/00000002.json", companion.read("lock/00000001.json"))
+    companion.delete("lock/00000001.json")
+    with pytest.raises(LockedError, match=rf"locked by .* \(process {os.getpid()}\)"):
+        take(companion)
 
 
 @pytest.mark.integration
