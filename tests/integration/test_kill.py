@@ -1,4 +1,4 @@
-"""SIGKILL of a worker, and of the whole run: a second run gives the bytes of one without kills."""
+"""A well that kills its workers, and a run that is told to stop; see also tests/faults."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from hcs.run.analyse import analyse
 from hcs.run.well import analyse_well
 from hcs.settings import RunSettings, Settings
 from tests.plates import make_plate, moving_cells, results_of
-from tests.runs import log_of, start, wait_for, workers_of
+from tests.runs import log_of, marker_files, start, wait_for, workers_of
 
 pytestmark = pytest.mark.integration
 
@@ -34,33 +34,8 @@ def plate(tmp_path) -> Path:
     return tmp_path / "tiny.zarr"
 
 
-def markers(url: Path, step: str) -> int:
-    return len(list(url.with_suffix(".hcs").glob(f"A/*/{step}.json")))
-
-
-def started(url: Path) -> list[Path]:
-    return sorted(url.with_suffix(".hcs").glob("attempts/*/A/*/1/0/*.json"))
-
-
-def test_a_killed_worker_costs_one_more_start_of_its_well_and_nothing_else(plate, undisturbed):
-    with start(plate) as run:
-        wait_for(lambda: markers(plate, "ssl-statistics") > 0, run, _WITHIN_S)
-        workers_of(run)[0].kill()
-        assert run.wait(_WITHIN_S) == 0
-    assert results_of(plate) == undisturbed
-    assert len(started(plate)) <= len(_WELLS) + 1
-
-
-def test_a_killed_run_is_gone_on_with_by_the_next(plate, undisturbed):
-    with start(plate) as run:
-        wait_for(lambda: markers(plate, "ssl") > 0, run, _WITHIN_S)
-        run.kill()
-        run.wait(_WITHIN_S)
-    done = {path: path.stat().st_mtime_ns for path in plate.with_suffix(".hcs").glob("A/*/*.json")}
-    with start(plate) as second:
-        assert second.wait(_WITHIN_S) == 0
-    assert results_of(plate) == undisturbed
-    assert {path: path.stat().st_mtime_ns for path in done} == done
+def markers(url: Path) -> int:
+    return len(marker_files(url))
 
 
 def poisoned(job):
@@ -87,15 +62,17 @@ def test_a_well_that_kills_each_worker_is_quarantined_and_the_others_are_done(pl
     assert quarantine["cause"].tolist() == ["worker failure"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_told_to_stop_says_so_and_the_next_goes_on(plate, undisturbed, how):
-    with start(plate) as run:
-        wait_for(lambda: markers(plate, "ssl") > 0, run, _WITHIN_S)
-        workers = workers_of(run)
-        run.send_signal(how)
-        assert run.wait(_WITHIN_S) == EXIT_STOPPED
-        assert log_of(plate).splitlines()[-1].startswith("hcs: stopped; run the same command again")
+def test_a_run_that_is_told_to_stop_says_so_and_the_next_goes_on(plate, undisturbed):
+    for how in (signal.SIGINT, signal.SIGTERM):
+        before = markers(plate)
+        with start(plate) as run:
+            wait_for(lambda: markers(plate) > before, run, _WITHIN_S)  # noqa: B023 - called at once
+            workers = workers_of(run)
+            run.send_signal(how)
+            assert run.wait(_WITHIN_S) == EXIT_STOPPED
+        last = log_of(plate).splitlines()[-1]
+        assert last.startswith("hcs: stopped; run the same command again")
         assert not any(worker.is_running() for worker in workers)
-    with start(plate) as second:
-        assert second.wait(_WITHIN_S) == 0
+    with start(plate) as third:
+        assert third.wait(_WITHIN_S) == 0
     assert results_of(plate) == undisturbed
