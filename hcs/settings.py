@@ -205,7 +205,8 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Se
     Parameters
     ----------
     path : Path or None
-        A YAML mapping; None for the defaults.
+        A YAML mapping; None for the defaults. What it says of a night (`night`) is left alone, so
+        that one file serves nights and days.
     overrides : sequence of str
         As in ``"ssl.min_area_px=20"``; the value is read as YAML.
 
@@ -219,8 +220,9 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Se
     >>> load_settings(overrides=["ssl.min_area_px=20", "channel=phase"]).ssl.min_area_px
     20
     """
-    values = read_values(path, overrides)
-    return check_settings(values, where=str(path) if path else "settings")
+    values = read_values(path)
+    values.pop("night", None)
+    return check_settings(_changed(values, overrides), where=str(path) if path else "settings")
 
 
 def read_values(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -231,10 +233,7 @@ def read_values(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, A
     SettingsError
         The file cannot be read or is not YAML, or a change is not ``key=value``.
     """
-    values = _read_yaml(path) if path else {}
-    for override in overrides:
-        _change(values, override)
-    return values
+    return _changed(_read_yaml(path) if path else {}, overrides)
 
 
 def check_settings(values: Mapping[str, Any], where: str = "settings") -> Settings:
@@ -289,6 +288,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict | None):
         raise SettingsError(f"{path} holds a {type(values).__name__}, not `key: value` lines")
     return values or {}
+
+
+def _changed(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    for override in overrides:
+        _change(values, override)
+    return values
 
 
 def _change(values: dict[str, Any], override: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -116,16 +117,40 @@ def why_command(
 
 
 def settings_command(
-    *, settings: SettingsFile = None, set_: Set = None, json: JsonOption = False
+    plate: Annotated[
+        str | None, typer.Argument(help="print what a night would analyse this plate with")
+    ] = None,
+    *,
+    folder: Annotated[
+        str | None, typer.Option(help="that the night watches; the plate's own if not given")
+    ] = None,
+    settings: SettingsFile = None,
+    set_: Set = None,
+    json: JsonOption = False,
 ) -> None:
     """Print all settings with their meaning and source, as a file to edit."""
     from hcs.settings import explain
 
     wanted = load(settings, set_)
+    if plate:
+        wanted = _of_night(plate, folder, wanted)
     if json:
         print_json(wanted.model_dump(mode="json"))
     else:
         print(explain(wanted), end="")
+
+
+def _of_night(plate: str, folder: str | None, given: Settings) -> Settings:
+    from hcs.plate.arrivals import absolute, parent_of
+    from hcs.run.overrides import settings_of
+
+    url = absolute(plate)
+    own = settings_of(url, absolute(folder) if folder else parent_of(url), given)
+    if not own.files:
+        print("no hcs.yaml changes the settings of this plate", file=sys.stderr)
+    for file in own.files:
+        print(f"changed by {file}", file=sys.stderr)
+    return own.settings
 
 
 def _plan(plate: str, settings: Settings) -> Plan:

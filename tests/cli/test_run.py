@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hcs.cli.main import main
+from hcs.errors import SettingsError
 from hcs.settings import Settings, load_settings
 from tests.plates import make_plate, moving_cells
 
@@ -148,6 +149,32 @@ def test_printed_settings_are_a_settings_file(tmp_path, capsys):
     assert load_settings(tmp_path / "settings.yaml").ssl.em_rounds == 2
     assert call("settings", "--json") == 0
     assert json.loads(capsys.readouterr().out) == Settings().model_dump(mode="json")
+
+
+def test_settings_of_a_plate_are_those_of_its_night(tmp_path, capsys):
+    plate, given = tmp_path / "may" / "tiny.zarr", tmp_path / "settings.yaml"
+    plate.parent.mkdir()
+    given.write_text("channel: phase\nnight: {until: '07:00'}\n")
+    (tmp_path / "hcs.yaml").write_text("ssl: {em_rounds: 3, min_area_px: 7}\n")
+    beside = plate.with_name("tiny.hcs.yaml")
+    beside.write_text("ssl: {min_area_px: 9}\nnight: {priority: 5}\n")
+
+    def told(*flags: object) -> Settings:
+        assert call("settings", plate, "--settings", given, *flags, "--json") == 0
+        return Settings.model_validate_json(capsys.readouterr().out)
+
+    own, under = told(), told("--folder", tmp_path)
+    assert (own.channel, own.ssl.em_rounds, own.ssl.min_area_px) == ("phase", 1, 9)
+    assert (under.channel, under.ssl.em_rounds, under.ssl.min_area_px) == ("phase", 3, 9)
+    assert call("settings", plate, "--folder", tmp_path) == 0
+    assert capsys.readouterr().err == f"changed by {tmp_path}/hcs.yaml\nchanged by {beside}\n"
+
+
+def test_what_a_settings_file_says_of_nights_is_left_alone_by_day(tmp_path):
+    (tmp_path / "hcs.yaml").write_text("methods: [ssl]\nnight: {until: '07:00'}\n")
+    assert load_settings(tmp_path / "hcs.yaml") == Settings()
+    with pytest.raises(SettingsError, match="night is no setting"):
+        load_settings(overrides=["night.until=07:00"])
 
 
 # networks

@@ -157,12 +157,14 @@ def dask_cluster(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
 
 
 def test_a_killed_scheduler_ends_the_run_in_words_and_the_next_one_goes_on(copies, undisturbed):
+    # a client looks for its scheduler again for twice as long
+    quickly = {**os.environ, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s"}
     dice = random.Random(SEED)
     for _ in range(max(1, N // 5)):
         url = next(copies)
         kept = Kept(url)
         with dask_cluster(url.parent) as (address, scheduler):
-            with start(url, "--dask", address) as run:
+            with start(url, "--dask", address, environment=quickly) as run:
                 wait_for(lambda: bool(starts_of(url)), run)  # noqa: B023 - called at once
                 time.sleep(dice.uniform(0.0, 1.0))
                 scheduler.kill()
