@@ -7,7 +7,6 @@ made by ngio (`hcs.plate.roi`). A table's index is an ordinary column here, as i
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hcs.errors import CorruptError, MissingError, WriteError
 from hcs.plate.group import group_files, read_attributes, write_group
+from hcs.plate.parquet import from_parquet, to_parquet
 from hcs.plate.storage import content_digest
 
 if TYPE_CHECKING:
@@ -152,39 +151,6 @@ def table_names(plate: Plate, where: FieldPath | None) -> tuple[str, ...]:
     return tuple(str(name) for name in attributes.get("tables", ()))
 
 
-def to_parquet(table: pd.DataFrame) -> bytes:
-    """Return a data frame as a Parquet file: equal tables, and only those, are equal bytes.
-
-    The order of rows and columns is kept, the index is not. A column of text without any text
-    stays a column of text.
-
-    Raises
-    ------
-    ArrowException
-        A column holds values of several types.
-    """
-    plain = table.reset_index(drop=True)
-    # they would go into the file, but are not part of the table
-    plain.attrs = {}
-    plain.columns = pd.Index(list(plain.columns))
-    arrow = pa.Table.from_pandas(plain, preserve_index=False)
-    for i, field in enumerate(arrow.schema):
-        if pa.types.is_null(field.type):
-            text = pa.field(field.name, pa.string())
-            arrow = arrow.set_column(i, text, arrow.column(i).cast(pa.string()))
-    file = io.BytesIO()
-    pq.write_table(
-        arrow.combine_chunks(),
-        file,
-        version="2.6",
-        data_page_version="1.0",
-        compression="zstd",
-        compression_level=3,
-        row_group_size=1 << 20,
-    )
-    return file.getvalue()
-
-
 def _index(table: pd.DataFrame, kind: TableKind) -> tuple[str, str] | None:
     """Return name and type of the index column; None for a table without one."""
     if kind == "roi_table":
@@ -259,7 +225,7 @@ def _list_table(plate: Plate, group: str, name: str) -> None:
 
 def _read_parquet(storage: Storage, key: str) -> pd.DataFrame:
     try:
-        return pd.read_parquet(io.BytesIO(storage.read(key)))
+        return from_parquet(storage.read(key))
     except FileNotFoundError as error:
         raise CorruptError(f"{storage.url}/{key} is missing", hint=_MAKE_ANEW) from error
     except (pa.ArrowException, OSError) as error:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from hypothesis import given
 from ngio.tables import GenericTable, open_table, open_table_as, open_tables_container
 from pandas.testing import assert_frame_equal
 
@@ -20,9 +19,8 @@ from hcs.plate.metadata import PlateLayout, Version
 from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.storage import Storage
-from hcs.plate.table import read_table, table_names, to_parquet, write_table
+from hcs.plate.table import read_table, table_names, write_table
 from tests.plates import make_plate, moving_cells
-from tests.strategies import tables
 
 FIELD = FieldPath.parse("B/03/0")
 
@@ -240,13 +238,6 @@ def test_equal_tables_are_equal_files(plate: BarePlate) -> None:
         again.attrs["made"] = "at another time"
         again.index = pd.RangeIndex(7, 7 + len(table))
         assert write_table(plate, FIELD, "t", again, kind, label_image="cells") == first
-
-
-@given(tables(), tables())
-def test_tables_are_equal_when_their_bytes_are(left: pd.DataFrame, right: pd.DataFrame) -> None:
-    # -0.0 equals 0.0, but is another number
-    same = left.equals(right) and left.to_csv() == right.to_csv()
-    assert (to_parquet(left) == to_parquet(right)) == same
 
 
 def test_a_column_without_any_text_stays_text(plate: BarePlate) -> None:
