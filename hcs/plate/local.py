@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -211,6 +212,10 @@ class LocalStorage(Storage):
 
 
 def _is_below(path: Path, root: Path) -> bool:
+    """Tell whether a path that starts with a root leads to somewhere below it, links followed."""
+    steps = takewhile(lambda step: step != root, (path, *path.parents))
+    if not any(map(os.path.islink, steps)):
+        return True
     # not by Path.resolve, which raises on links that go round
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 

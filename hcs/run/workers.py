@@ -35,6 +35,9 @@ def dask_settings() -> dict[str, object]:
         "distributed.worker.memory.pause": False,
         "distributed.admin.large-graph-warning-threshold": "10MB",
         "distributed.admin.low-level-log-length": _KEPT_MESSAGES,
+        # Dask looks a hundred times a second at what its workers do, which nobody asked for
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "200ms",
     }
 
 
