@@ -24,7 +24,7 @@ from hcs.errors import WorkerError
 from hcs.run.calls import Workers
 from hcs.run.scaling import Kind, Scaling, scaled
 from hcs.run.steps import GPU
-from hcs.run.workers import dask_settings, one_thread_each
+from hcs.run.workers import dask_settings, worker_environment
 from hcs.settings import RunSettings
 
 _log = logging.getLogger(__name__)
@@ -94,8 +94,8 @@ def job_options(section: str) -> dict[str, Any]:
         for key, value in asked.items()
         if value is not None and key not in _NOT_OF_A_JOB
     }
-    threads = [f"export {name}={value}" for name, value in one_thread_each().items()]
-    options["job_script_prologue"] = [*options.get("job_script_prologue", ()), *threads]
+    exports = [f"export {name}={value}" for name, value in worker_environment().items()]
+    options["job_script_prologue"] = [*options.get("job_script_prologue", ()), *exports]
     options["job_name"] = asked["name"]
     options.setdefault("processes", options["cores"])
     if section != "slurm":

@@ -21,6 +21,8 @@ _ENDED = frozenset({"closing", "closed"})
 # Dask closes the nanny of a worker that is not back in time (its default is 15 s, less than a start
 # takes on a busy machine), and nobody starts another
 _BACK_WITHIN = "10 minutes"
+# bytes; freed memory up to the first, and single buffers up to the second, are used again
+_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "33554432"}
 # for Dask's developers; its default is 1000, and each message may hold a well and all its settings
 _KEPT_MESSAGES = 100
 
@@ -30,7 +32,7 @@ def dask_settings() -> dict[str, object]:
     return {
         "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
         "distributed.deploy.lost-worker-timeout": _BACK_WITHIN,
-        "distributed.nanny.pre-spawn-environ": one_thread_each(),
+        "distributed.nanny.pre-spawn-environ": worker_environment(),
         # a worker keeps nothing between two wells that pausing would free: it would wait for ever
         "distributed.worker.memory.pause": False,
         "distributed.admin.large-graph-warning-threshold": "10MB",
@@ -41,11 +43,15 @@ def dask_settings() -> dict[str, object]:
     }
 
 
-def one_thread_each() -> dict[str, str]:
-    """Return the environment of a worker: processes are the parallelism."""
+def worker_environment() -> dict[str, str]:
+    """Return what a worker's process is started with.
+
+    One thread each: processes are the parallelism. And memory of frames is kept for the next one:
+    Dask's own threshold, 64 kB, returns every frame to the system, and a well takes half again.
+    """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     cache = {k: os.environ[k] for k in ("NUMBA_CACHE_DIR",) if k in os.environ}
-    return dict.fromkeys(names, "1") | cache
+    return dict.fromkeys(names, "1") | _KEEP_MEMORY | cache
 
 
 class ThreadWorkers:

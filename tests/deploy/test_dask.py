@@ -11,6 +11,7 @@ import dask
 import distributed  # noqa: F401 - brings the defaults to compare with
 import pytest
 
+from hcs.run.workers import worker_environment
 from tests.deployed import DEPLOY, documented, load
 
 # whatever it holds is passed on
@@ -71,6 +72,12 @@ asyncio.run(main(*sys.argv[1:]))
 @pytest.mark.parametrize("name", ["dask/hcs.yaml", "dask/tls.yaml"])
 def test_dask_knows_every_word(name):
     assert unknown(load(name), dask.config.config) == []
+
+
+def test_workers_have_the_environment_of_local_ones(monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    given = load("dask/hcs.yaml")["distributed"]["nanny"]["pre-spawn-environ"]
+    assert {name: str(value) for name, value in given.items()} == worker_environment()
 
 
 def test_what_dask_does_not_know_is_seen():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hcs.run.workers import one_thread_each
+from hcs.run.workers import worker_environment
 from tests.deployed import DEPLOY, ROOT
 
 TEXT = (DEPLOY / "Dockerfile").read_text()
@@ -41,10 +41,11 @@ def test_nothing_runs_as_root(target):
 
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])
-def test_workers_have_one_thread_each(target):
+def test_workers_have_the_environment_of_local_ones(target, monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     text = "\n".join(stages()[target])
-    wanted = {name: value for name, value in one_thread_each().items() if name.endswith("THREADS")}
-    assert len(wanted) == 4
+    wanted = worker_environment()
+    assert len(wanted) == 6
     assert {name: value for name, value in wanted.items() if f"{name}={value}" not in text} == {}
 
 

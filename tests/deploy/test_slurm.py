@@ -16,11 +16,13 @@ from hcs.run.cluster_slurm import job_scripts
 print("".join(job_scripts()), end="")
 """
 
-THREADS = """\
+EXPORTS = """\
 export OMP_NUM_THREADS=1
 export OPENBLAS_NUM_THREADS=1
 export MKL_NUM_THREADS=1
 export NUMBA_NUM_THREADS=1
+export MALLOC_TRIM_THRESHOLD_=268435456
+export MALLOC_MMAP_THRESHOLD_=33554432
 """
 
 CPU = """\
@@ -34,7 +36,7 @@ CPU = """\
 #SBATCH --mem=30G
 #SBATCH -t 04:00:00
 #SBATCH --export=ALL
-{threads}{python} -m distributed.cli.dask_worker SCHEDULER --name NAME --nthreads 1 \
+{exports}{python} -m distributed.cli.dask_worker SCHEDULER --name NAME --nthreads 1 \
 --memory-limit 3.73GiB --nworkers 8 --nanny --death-timeout 120 --local-directory /tmp \
 --lifetime 225m --lifetime-stagger 5m --protocol tls://
 """
@@ -51,7 +53,7 @@ GPU = """\
 #SBATCH -t 04:00:00
 #SBATCH --export=ALL
 #SBATCH --gres=gpu:1
-{threads}{python} -m distributed.cli.dask_worker SCHEDULER --name NAME --nthreads 1 \
+{exports}{python} -m distributed.cli.dask_worker SCHEDULER --name NAME --nthreads 1 \
 --memory-limit 29.80GiB --nanny --death-timeout 120 --local-directory /tmp \
 --lifetime 225m --lifetime-stagger 5m --resources GPU=1 --protocol tls://
 """
@@ -64,7 +66,7 @@ def test_workers_are_submitted_with_these_scripts(tmp_path):
     environment.pop("NUMBA_CACHE_DIR", None)
     done = subprocess.run([sys.executable, "-c", PRINT], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-    values = {"folder": tmp_path, "threads": THREADS, "python": sys.executable}
+    values = {"folder": tmp_path, "exports": EXPORTS, "python": sys.executable}
     assert done.stdout.decode() == (CPU + GPU).format(**values)
 
 
