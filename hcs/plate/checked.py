@@ -6,7 +6,6 @@ are checked before zarr makes codecs of them.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Self
 
 from zarr.abc.store import RangeByteRequest, Store
@@ -45,7 +44,8 @@ class CheckedStore(WrapperStore[Store]):
 
     async def _check(self, key: str) -> None:
         # it asks the disk
-        await asyncio.to_thread(self._storage.check_inside, key)
+        # it looks at a few names, which is done before a thread has begun
+        self._storage.check_inside(key)
 
     async def get(
         self,

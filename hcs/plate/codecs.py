@@ -15,6 +15,7 @@ import io
 import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -45,6 +46,7 @@ _WIDEST_BYTES = 8
 # of a name, in messages
 _SHOWN = 60
 _HEADERS_BYTES = 65_536
+_ZSTD_MAGIC, _ZSTD_HEADER_BYTES = b"\x28\xb5\x2f\xfd", 18
 # of a chunk of text, whose length no array tells
 _LARGEST_TEXT = 2**28
 
@@ -139,9 +141,26 @@ def _unzstd(content: bytes, most: int) -> bytes:
     # numcodecs adds up all frames, and trusts what they say; pyarrow is slow to import
     import pyarrow as pa
 
+    size = _zstd_size(content)
+    if 0 < size <= most:
+        # several frames, and damage, are the stream's to tell
+        with suppress(OSError):
+            return bytes(pa.Codec("zstd").decompress(content, size, asbytes=True))
     with pa.CompressedInputStream(pa.BufferReader(content), "zstd") as stream:
         found: bytes = stream.read(most)
     return found
+
+
+def _zstd_size(content: bytes) -> int:
+    """Return what the first frame says that it holds; 0 where it does not say (RFC 8878, 3.1.1)."""
+    if len(content) < _ZSTD_HEADER_BYTES or not content.startswith(_ZSTD_MAGIC):
+        return 0
+    descriptor = content[4]
+    is_single = descriptor >> 5 & 1
+    width = (is_single, 2, 4, 8)[descriptor >> 6]
+    start = 5 + (1 - is_single) + (0, 1, 2, 4)[descriptor & 3]
+    size = int.from_bytes(content[start : start + width], "little")
+    return size + 256 if width == 2 else size
 
 
 _STREAMS: Mapping[str, Callable[[bytes, int], bytes]] = {

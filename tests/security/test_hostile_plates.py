@@ -12,6 +12,8 @@ import numcodecs
 import numpy as np
 import pytest
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
 from numcodecs.abc import Codec
 
 from hcs.errors import CorruptError, MissingError, PlateError
@@ -164,6 +166,25 @@ def test_what_is_sound_decodes_to_what_it_was(name):
     assert bytes(decode(codec, name, packed, len(content))) == content
     with pytest.raises((ValueError, RuntimeError)):
         decode(codec, name, packed[: len(packed) // 2], len(content))
+
+
+@given(st.integers(0, 70_000), st.integers(1, 3), st.booleans())
+def test_frames_of_zstd_of_any_length_decode(length, n_frames, checked):
+    codec = numcodecs.Zstd(1, checked)
+    part = bytes(np.arange(length, dtype=np.uint32).astype(np.uint8))
+    content = codec.encode(part) * n_frames
+    assert decode(codec, "zstd", content, 70_000 * 3) == part * n_frames
+
+
+def test_a_frame_of_zstd_that_lies_about_its_length_is_damaged():
+    codec = numcodecs.Zstd(1)
+    content = bytearray(codec.encode(bytes(70_000)))
+    # the length stands after magic, descriptor and window
+    for said in (69_999, 70_001):
+        at = content.index((70_000).to_bytes(4, "little"))
+        lying = content[:at] + said.to_bytes(4, "little") + content[at + 4 :]
+        with pytest.raises(ValueError, match=r"."):
+            decode(codec, "zstd", bytes(lying), 100_000)
 
 
 def test_as_many_wells_as_fit_a_plate_are_read(good, tmp_path):
