@@ -1,6 +1,7 @@
 """Prefect's server as an operator starts it, to be killed and started again by tests."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 
 from tests.runs import kill_family
 
@@ -77,6 +79,20 @@ class PrefectServer:
         if self._process:
             kill_family(self._process.pid)
             self._process.wait(_WITHIN_S)
+
+    def hold(self) -> None:
+        """Let it take connections, and answer nobody."""
+        self._send(signal.SIGSTOP)
+
+    def release(self) -> None:
+        """Let it answer again."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._process, "it was not started"
+        main = psutil.Process(self._process.pid)
+        for one in (main, *main.children(recursive=True)):
+            one.send_signal(number)
 
     @property
     def _log(self) -> Path:

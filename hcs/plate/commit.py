@@ -13,7 +13,6 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from hcs.plate.group import read_document
 from hcs.plate.lock import FOLDER as LOCK
 from hcs.plate.lock import check_token
 from hcs.plate.storage import PARTIAL, check_key
+from hcs.plate.threads import THREADS
 
 if TYPE_CHECKING:
     from hcs.plate.open import Plate
@@ -41,8 +41,6 @@ JSON = TypeAliasType(
 _METADATA = (".zarray", "zarr.json")
 # what viewers and people may edit, or what says nothing of the pixels
 _NOT_PIXELS = ("attributes", "consolidated_metadata")
-# files wait for the disk or the network more than for the processor
-_THREADS = 8
 _AT_MOST_NAMED = 5
 # the first line of a marker: SHA-256 of the others
 _SEAL = re.compile(rb'\{\n "seal": "([^"]*)",\n')
@@ -255,9 +253,8 @@ def find_damage(plate: Plate, manifest: Mapping[str, str]) -> dict[str, str]:
         By key, a sentence for each file that is missing, truncated, damaged or not to be read,
         naming it.
     """
-    with ThreadPoolExecutor(_THREADS) as threads:
-        found = threads.map(lambda item: _problem(plate.storage, *item), manifest.items())
-        return {key: problem for key, problem in zip(manifest, found, strict=True) if problem}
+    found = THREADS.map(lambda item: _problem(plate.storage, *item), manifest.items())
+    return {key: problem for key, problem in zip(manifest, found, strict=True) if problem}
 
 
 def _sealed(content: bytes) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 
@@ -12,9 +11,7 @@ from hcs.plate.metadata import FieldImage
 from hcs.plate.open import Plate
 from hcs.plate.path import FieldPath
 from hcs.plate.pixels import Pixels
-
-# decoding leaves Python, and files are waited for
-_THREADS = 8
+from hcs.plate.threads import THREADS
 
 
 @dataclass(frozen=True)
@@ -66,9 +63,8 @@ def _check_level(plate: Plate, image: FieldImage, number: int) -> PixelCheck:
     there = plate.images.sizes(pixels.array.path)
     chunks = list(_chunks(pixels))
     absent = [chunk for chunk in chunks if chunk.key not in there]
-    with ThreadPoolExecutor(_THREADS) as threads:
-        present = [chunk for chunk in chunks if chunk.key in there]
-        found = list(threads.map(lambda chunk: _problem(pixels, chunk), present))
+    present = [chunk for chunk in chunks if chunk.key in there]
+    found = THREADS.map(lambda chunk: _problem(pixels, chunk), present)
     problems = [problem for problem in found if problem]
     if pixels.writes_all:
         problems += [f"{chunk.key} is missing" for chunk in absent]

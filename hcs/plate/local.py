@@ -11,7 +11,6 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
@@ -26,6 +25,7 @@ from hcs.plate.storage import (
     read_errors,
     write_errors,
 )
+from hcs.plate.threads import THREADS
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -38,8 +38,6 @@ logger = logging.getLogger(__name__)
 # written whole, so that each can be tried again
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO)
 PAUSES_S = (0.1, 0.4, 1.5)
-# fsync waits for the disk, not for the processor: several at once share one journal commit
-_FLUSH_THREADS = 8
 # file systems without hard links (SMB, some FUSE) answer one of these
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
@@ -187,9 +185,9 @@ class LocalStorage(Storage):
         """Return when files that others wrote, and their names, have reached the disk."""
         paths = [self._path(key) for key in keys]
         folders = sorted({path.parent for path in paths})
-        with write_errors(self.url), ThreadPoolExecutor(_FLUSH_THREADS) as threads:
+        with write_errors(self.url):
             for step in (paths, folders):
-                list(threads.map(_flush_to_disk, step))
+                list(THREADS.map(_flush_to_disk, step))
 
     def leftovers(self, folders: Iterable[str]) -> list[str]:
         """Return temporary files of killed writers in folders, given as glob patterns, sorted."""

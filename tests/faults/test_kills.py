@@ -178,7 +178,7 @@ def test_a_killed_scheduler_ends_the_run_in_words_and_the_next_one_goes_on(copie
         kept.check()
 
 
-def test_a_prefect_server_that_restarts_costs_no_well(copies, undisturbed, tmp_path):
+def test_a_prefect_server_that_hangs_and_restarts_costs_no_well(copies, undisturbed, tmp_path):
     dice, server = random.Random(SEED), PrefectServer(tmp_path / "prefect")
     with ExitStack() as stack:
         stack.callback(server.kill)
@@ -187,8 +187,15 @@ def test_a_prefect_server_that_restarts_costs_no_well(copies, undisturbed, tmp_p
             url = next(copies)
             with start(url, monitor="prefect", environment=server.environment) as run:
                 wait_for(lambda: bool(starts_of(url)), run)  # noqa: B023 - called at once
+                server.hold()
+                wait_for(lambda: measured(url) >= 2 * COLUMNS, run)  # noqa: B023 - called at once
                 server.kill()
                 time.sleep(dice.uniform(0.0, 2.0))
                 server.start()
                 assert run.wait(WITHIN_S) == 0, log_of(url)
             assert results_of(url) == undisturbed
+
+
+def measured(url: Path) -> int:
+    """Return how many wells are done."""
+    return len(list(url.with_suffix(".hcs").glob("[A-D]/*/measure-*.json")))
