@@ -255,12 +255,14 @@ def _sizes(root: Path, top: Path) -> dict[str, int]:
     if top.is_file():
         return {top.relative_to(root).as_posix(): top.stat().st_size}
     found = {}
+    # as text: there are many, and paths are slow
+    before = len(f"{root}/")
     for folder, _, names in os.walk(top, onerror=_not_silently):
         for name in names:
-            path = Path(folder, name)
+            path = f"{folder}/{name}"
             # a temporary file may be renamed away while we look
             with suppress(FileNotFoundError), _no_loop():
-                found[path.relative_to(root).as_posix()] = path.stat().st_size
+                found[path[before:]] = os.stat(path).st_size  # noqa: PTH116
     return dict(sorted(found.items()))
 
 
