@@ -24,7 +24,7 @@ from hcs.plate.write import write_empty_label_image
 from hcs.run.frames import frames_from_json
 from hcs.run.outcome import Report
 from hcs.run.plan import Plan, WellPlan, describe_well
-from hcs.run.provenance import Outputs, versions, write_crate
+from hcs.run.provenance import Outputs, provenance_of_plate, versions, write_crate
 from hcs.run.stains import fill_in_stains, stain_models, withdraw_stains
 from hcs.run.standing import Standing, look_at
 from hcs.run.steps import label_images_of, record_of
@@ -214,12 +214,13 @@ def _write_tables(
         "quarantine": quarantine(_with_flagged(plate, failed, frames)),
     }
     manifest: dict[str, str] = {}
+    made_by: dict[str, JSON] = {
+        "step": STEP,
+        "fingerprint": fingerprint(parts),
+        "depends_on": provenance_of_plate({str(e.well.well): e.standing.steps for e in ended}),
+        "versions": versions(plan.steps),
+    }
     for name, table in tables.items():
-        made_by: dict[str, JSON] = {
-            "step": STEP,
-            "fingerprint": fingerprint(parts),
-            "versions": versions(plan.steps),
-        }
         manifest |= write_table(plate, None, name, table, "generic_table", provenance=made_by)
     write_crate(plate, plan.settings, plan.steps, outputs)
     renew_consolidated(plate, None)

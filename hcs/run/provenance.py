@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from typing import Any
 
-from hcs.plate.commit import JSON
+from hcs.plate.commit import JSON, Marker, fingerprint
 from hcs.plate.open import Plate
 from hcs.run.models import Model
-from hcs.run.steps import Step, StepStatus, label_images_of
+from hcs.run.steps import Step, StepStatus, label_images_of, record_of
 from hcs.settings import Settings
 
 CRATE = "ro-crate-metadata.json"
+# what a step of one well depends on and others do not; the rest is how it was done
+_OF_A_WELL = frozenset({"input", "reads", "stains", "pool", "fields"})
 _PACKAGES = ("hcs", "numpy", "scipy", "opencv-python-headless", "scikit-image", "laptrack", "zarr")
 # of steps with networks
 _OF_NETWORKS = ("torch", "segmentation-models-pytorch")
@@ -54,6 +57,27 @@ def provenance_of(status: StepStatus, root: Mapping[str, JSON]) -> dict[str, JSO
         "depends_on": {**root, **status.parts},
         "versions": versions([status.step]),
     }
+
+
+def provenance_of_plate(markers: Mapping[str, Mapping[str, Marker]]) -> dict[str, JSON]:
+    """Return what tables of a whole plate depend on: its wells' input, and how each step was done.
+
+    Parameters
+    ----------
+    markers : mapping
+        Of each well that they speak of, by well and step.
+    """
+    inputs: dict[str, JSON] = {}
+    ways: dict[str, dict[str, JSON]] = {}
+    for well, own in markers.items():
+        for step, marker in own.items():
+            parts: Any = record_of(marker).get("parts") or {}
+            way = {name: value for name, value in parts.items() if name not in _OF_A_WELL}
+            ways.setdefault(step, {})[fingerprint(way)] = way
+            if "input" in parts:
+                inputs[well] = parts["input"]
+    steps = {step: [own[key] for key in sorted(own)] for step, own in sorted(ways.items())}
+    return {"input": fingerprint(inputs), "steps": steps}
 
 
 def versions(steps: Sequence[Step] = ()) -> dict[str, str]:

@@ -28,10 +28,13 @@ class Standing:
         By label image, those of the run's own steps first: what is measured and still stands.
     stained : mapping of str to Marker
         By step: the stains that are predicted and still stand.
+    steps : mapping of str to Marker
+        All steps that stand.
     """
 
     measured: Mapping[str, Marker]
     stained: Mapping[str, Marker]
+    steps: Mapping[str, Marker]
 
     @property
     def fingerprints(self) -> dict[str, JSON]:
@@ -61,6 +64,7 @@ def look_at(plate: Plate, well: WellPlan, steps: Sequence[Step]) -> Standing:
     return Standing(
         {s.removeprefix(_MEASURE): standing[s] for s in order if s.startswith(_MEASURE)},
         {s: standing[s] for s in order if standing[s].sister},
+        standing,
     )
 
 

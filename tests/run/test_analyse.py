@@ -10,7 +10,7 @@ import pytest
 
 import hcs.run.analyse
 from hcs.errors import LockedError, MissingError, SettingsError, WriteError
-from hcs.plate.commit import input_fingerprint, read_marker
+from hcs.plate.commit import fingerprint, input_fingerprint, read_marker
 from hcs.plate.create import ImageSpec, create_field_image, create_plate
 from hcs.plate.lock import acquire
 from hcs.plate.metadata import Channel, PlateLayout
@@ -120,6 +120,17 @@ def test_what_made_a_label_image_stands_in_its_attributes(analysed_plate):
         made_by = open_plate(analysed_plate).attributes(key)["hcs"]["depends_on"]
         assert made_by["input"] == input_fingerprint(open_plate(analysed_plate), A01)
         assert (made_by["channel_index"], made_by["plane"]) == ([0], 0)
+
+
+def test_what_made_the_tables_of_a_plate_stands_in_their_attributes(analysed_plate):
+    plate = open_plate(analysed_plate)
+    read = {str(well): input_fingerprint(plate, well) for well in plate.layout.wells}
+    for name in ("wells", "well_frames", "quarantine"):
+        made_by = plate.attributes(f"tables/{name}")["hcs"]["depends_on"]
+        assert made_by["input"] == fingerprint(read)
+        assert list(made_by["steps"]) == ["measure-ssl_cells", "ssl", "ssl-statistics"]
+        (way,) = made_by["steps"]["ssl"]
+        assert way["ssl"]["thresholds"] == "adaptive"
 
 
 def test_nothing_but_labels_and_tables_is_added_to_the_plate(tiny_plate, analysed_plate):
