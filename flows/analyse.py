@@ -24,7 +24,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.cancelling import heeding_cancellation
+from flows.cancelling import heeding_cancellation, sigterm_as_ctrl_c
 from flows.from_command import run_from_command
 from flows.progress import API_ERRORS, Progress
 from flows.watcher import Watcher, current_watcher, watching
@@ -91,7 +91,8 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
             _visit_as_tasks(visit, wells, at_once, progress)
 
     try:
-        report = analyse(plate, settings, on_outcome=on_outcome, each=each)
+        with sigterm_as_ctrl_c():
+            report = analyse(plate, settings, on_outcome=on_outcome, each=each)
     except StoppedError as error:
         watcher.error = error
         progress.stop()

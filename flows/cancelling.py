@@ -6,6 +6,8 @@ now and then whether it was cancelled, or the run that it is a part of.
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -48,6 +50,22 @@ def heeding_cancellation(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         over.set()
         looking.join()
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Have SIGTERM end a flow as Ctrl-C does, with its summary.
+
+    Prefect raises an exception of its own there, which is no `KeyboardInterrupt`.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _own_runs() -> list[UUID]:

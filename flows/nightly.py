@@ -26,7 +26,7 @@ from prefect.states import Cancelled, Cancelling, Completed, Failed
 from prefect.utilities.urls import url_for
 
 from flows.analyse import analyse_plate
-from flows.cancelling import heeding_cancellation
+from flows.cancelling import heeding_cancellation, sigterm_as_ctrl_c
 from flows.from_command import run_from_command
 from flows.night_watcher import NightWatcher, current_night_watcher
 from flows.notify import Messenger
@@ -112,14 +112,14 @@ def nightly(
 
     run = SubFlows()
     try:
-        with heeding_cancellation(run.cancelled.set):
-            report = run_night(folder, settings, night, run=run, on_plate=on_plate)
+        with sigterm_as_ctrl_c(), heeding_cancellation(run.cancelled.set):
+            report = run_night(
+                folder, settings, night, run=run, on_plate=on_plate, stop=run.cancelled
+            )
     except HcsError as error:
         watcher.error = error
         messenger.send(f"hcs: no night in {folder}", str(error))
         return Failed(message=str(error))
-    if run.cancelled.is_set():
-        report = replace(report, stopped=True)
     watcher.night = _told(report, night, messenger)
     return _state_of(watcher.night)
 

@@ -39,10 +39,15 @@ API_ERRORS = (PrefectException, httpx.HTTPError, OSError, RuntimeError)
 _BAR_S = 1.0
 # the server keeps every version of a table with a row per well
 _TABLE_S = 30.0
+# an API in trouble is left alone for so long, and for so many times what it let us wait, seconds
+_PAUSE_S, _PAUSES = 30.0, 10
 
 
 class Artifacts:
-    """The artifacts of one run; the first trouble with the API is told, then it is left alone.
+    """The artifacts of one run.
+
+    Trouble with the API is told once, and the API is then left alone for a while: a call to one
+    that hangs holds up the run.
 
     Parameters
     ----------
@@ -53,14 +58,19 @@ class Artifacts:
     def __init__(self, name: str) -> None:
         self._key = artifact_key(name)
         self._one_at_a_time = threading.RLock()
-        self._silent = False
+        self._told = False
+        self._quiet_until = time.monotonic()
         self._shown: dict[str, UUID] = {}
 
     def warn(self, error: BaseException) -> None:
         """Say once that the run goes on without the API."""
-        if not self._silent:
+        if not self._told:
             _log.warning("Prefect's API does not answer, the run goes on without it: %s", error)
-        self._silent = True
+        self._told = True
+
+    def _try_again(self) -> None:
+        """Leave the API alone no longer: it is the last chance."""
+        self._quiet_until = time.monotonic()
 
     def _show(self, kind: str, create: Callable[..., Any], content: Any, text: str) -> None:  # noqa: ANN401 - text or rows
         """Create an artifact, or put new content into that of this kind which is there."""
@@ -72,11 +82,14 @@ class Artifacts:
 
     def _call(self, function: Callable[..., Any], *arguments: object) -> UUID | None:
         with self._one_at_a_time:
-            if self._silent:
+            began = time.monotonic()
+            if began < self._quiet_until:
                 return None
             try:
                 answer: UUID = function(*arguments)
             except API_ERRORS as error:
+                now = time.monotonic()
+                self._quiet_until = now + max(_PAUSE_S, _PAUSES * (now - began))
                 self.warn(error)
                 return None
             return answer
@@ -105,9 +118,7 @@ class Progress(Artifacts):
     def start(self) -> None:
         """Show a bar at zero and a table without rows: what a well's task makes is shown there."""
         self._began = self._clock()
-        self._bar = self._call(
-            create_progress_artifact, 0.0, f"{self._key}-progress", "wells analysed"
-        )
+        self._move_bar(0.0, "wells analysed")
         self._show_table((), "no well is through yet")
 
     def move(self, outcome: WellOutcome, through: int, wells: int) -> None:
@@ -116,22 +127,26 @@ class Progress(Artifacts):
         now = self._clock()
         if self._done_before is None:
             self._done_before = through - 1
-        if self._bar is not None and (now >= self._bar_due or through == wells):
+        if now >= self._bar_due or through == wells:
             self._bar_due = now + _BAR_S
             text = f"{through} of {wells} wells, {self._left(now, through, wells)}"
             line = f"{text}; the last was {outcome.line}"
-            self._call(update_progress_artifact, self._bar, 100 * through / max(wells, 1), line)
+            self._move_bar(100 * through / max(wells, 1), line)
         if now >= self._table_due:
             self._table_due = now + _TABLE_S
             self._show_table(tuple(self._outcomes.values()), f"{through} of {wells} wells")
 
     def stop(self) -> None:
         """Show the wells that are through when a run is stopped."""
+        self._try_again()
         self._show_table(tuple(self._outcomes.values()), "stopped; these wells were through")
 
     def finish(self, report: Report) -> None:
         """Show a row per well, and pictures of the plate."""
         text = f"{len(report.done)} of {len(report.outcomes)} wells done in {report.seconds:.0f} s"
+        if self._told:
+            self._try_again()
+            self._move_bar(100.0, text)
         self._show_table(report.outcomes, text)
         try:
             pictures = pictures_of(report.plate)
@@ -147,6 +162,13 @@ class Progress(Artifacts):
         since = through - (self._done_before or 0)
         seconds = (now - self._began) * (wells - through) / since
         return f"{in_words(seconds)} left"
+
+    def _move_bar(self, percent: float, text: str) -> None:
+        if self._bar is None:
+            key = f"{self._key}-progress"
+            self._bar = self._call(create_progress_artifact, percent, key, text)
+        else:
+            self._call(update_progress_artifact, self._bar, percent, text)
 
     def _show_table(self, outcomes: Sequence[WellOutcome], text: str) -> None:
         self._show("wells", create_table_artifact, table_rows(outcomes), text)

@@ -12,6 +12,7 @@ DOCUMENTS = (".zarray", ".zattrs", ".zgroup", "zarr.json")
 # 64 MiB; consolidated metadata of 384 wells with 9 fields, in one document, take some 10 MB, and
 # the worst text of this size some 1.5 GB as Python objects
 LARGEST_DOCUMENT = 2**26
+_HINT = "copy it anew from where the plate came from; `hcs verify --repair` mends what hcs made"
 
 
 def parse_document(content: bytes, where: str) -> dict[str, Any]:
@@ -30,9 +31,9 @@ def parse_document(content: bytes, where: str) -> dict[str, Any]:
     try:
         document = json.loads(content)
     except RecursionError as error:
-        raise PlateError(f"{where} is damaged: it is nested too deeply") from error
+        raise PlateError(f"{where} is damaged: it is nested too deeply", hint=_HINT) from error
     except ValueError as error:
-        raise PlateError(f"{where} is damaged: no JSON ({error})") from error
+        raise PlateError(f"{where} is damaged: no JSON ({error})", hint=_HINT) from error
     if not isinstance(document, dict):
-        raise PlateError(f"{where} is damaged: no JSON object")
+        raise PlateError(f"{where} is damaged: no JSON object", hint=_HINT)
     return document

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -43,10 +42,10 @@ OnPlate = Callable[[PlateRecord], None]
 
 @dataclass(frozen=True)
 class Clock:
-    """What time it is, UTC, and how to let it pass."""
+    """What time it is, UTC, and how to let it pass, or until somebody says stop."""
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float, threading.Event], object] = lambda seconds, stop: stop.wait(seconds)
 
 
 def run_night(
@@ -57,6 +56,7 @@ def run_night(
     run: RunPlate | None = None,
     on_plate: OnPlate | None = None,
     clock: Clock | None = None,
+    stop: threading.Event | None = None,
 ) -> NightReport:
     """Analyse the plates that have arrived in a folder and are not done, and sum up.
 
@@ -72,6 +72,9 @@ def run_night(
     on_plate : callable or None
         Hears of every plate that was to be analysed, when it is through.
     clock : Clock or None
+    stop : threading.Event or None
+        Set from another thread, it ends the night as Ctrl-C does, but for the plates on their way,
+        which `run` is to stop.
 
     Returns
     -------
@@ -92,8 +95,9 @@ def run_night(
     settings, night = settings or Settings(), night or NightSettings()
     here = _Night(place, settings, night, run or Unwatched(), clock or Clock())
     here.on_plate = on_plate or _ignore
+    here.stopping = stop or here.stopping
     try:
-        while True:
+        while not here.stopping.is_set():
             ready = here.look()
             if ready:
                 here.start(ready)
@@ -121,7 +125,7 @@ class _Night:
         self._records = dict[str, PlateRecord]()
         self._put_off = set[str]()
         self._left = dict[str, Ready]()
-        self._stopping = threading.Event()
+        self.stopping = threading.Event()
         self._one_at_a_time = threading.Lock()
 
     def look(self) -> list[Ready]:
@@ -152,7 +156,7 @@ class _Night:
                 for future in futures:
                     future.result()
             except BaseException:
-                self._stopping.set()
+                self.stopping.set()
                 threads.shutdown(wait=False, cancel_futures=True)
                 self._run.stop()
                 raise
@@ -166,13 +170,13 @@ class _Night:
             return False
         # for who looks before the night is over
         self.report()
-        self._clock.sleep(minutes * 60)
+        self._clock.sleep(minutes * 60, self.stopping)
         self._put_off.clear()
         return True
 
     def stop(self) -> None:
         """End the night with what was on its way or to be begun."""
-        self._stopping.set()
+        self.stopping.set()
         for plate in self._left.values():
             self._records[plate.url] = _stopped(plate)
 
@@ -184,7 +188,7 @@ class _Night:
             self._clock.now().astimezone(self._zone),
             self._until and self._until.astimezone(self._zone),
             tuple(sorted(self._records.values(), key=lambda one: (_ORDER[one.state], one.url))),
-            stopped=self._stopping.is_set(),
+            stopped=self.stopping.is_set(),
         )
         try:
             beside = Storage.open(f"{self._folder}/{NIGHT_FOLDER}")
@@ -258,7 +262,7 @@ class _Night:
 
     def _undone(self, plate: Ready, error: Exception) -> PlateRecord:
         # whatever a run says that is stopped from another thread
-        if self._stopping.is_set() or isinstance(error, StoppedError):
+        if self.stopping.is_set() or isinstance(error, StoppedError):
             return _stopped(plate)
         if isinstance(error, LockedError):
             return PlateRecord(plate.url, "in use", error.message, error.hint)

@@ -1,8 +1,11 @@
 """A run that is cancelled in Prefect's UI stops, and the next one goes on where it was."""
 
+import signal
+import subprocess
 import time
+from datetime import datetime, timedelta
 from shutil import copytree
-from threading import Event
+from threading import Event, Thread
 
 import httpx
 import pytest
@@ -10,10 +13,11 @@ import pytest
 from flows import cancelling
 from flows.analyse import run_flow
 from flows.nightly import run_nightly
-from hcs.errors import StoppedError
+from hcs.errors import EXIT_STOPPED, StoppedError
 from hcs.run.night_settings import NightSettings
 from hcs.settings import load_settings
 from tests.plates import results_of
+from tests.runs import HCS, kill_family, marker_files, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -85,3 +89,44 @@ def test_an_api_that_does_not_answer_cancels_nothing(monkeypatch):
     monkeypatch.setattr(cancelling, "get_client", gone)
     with cancelling.heeding_cancellation(lambda: pytest.fail("stopped")):
         assert asked.wait(30)
+
+
+def test_a_night_that_waits_for_plates_ends_when_it_is_cancelled(prefect_api, tmp_path):
+    until = (datetime.now() + timedelta(hours=3)).strftime("%H:%M")
+    night = NightSettings(until=until, look_every_min=60)
+
+    def cancel() -> None:
+        summary = tmp_path / "hcs.night/summary.md"
+        while not summary.exists():
+            time.sleep(0.1)
+        cancel_last_run(prefect_api, "nightly")
+
+    cancelling_it = Thread(target=cancel)
+    cancelling_it.start()
+    report = run_nightly(str(tmp_path), HERE, night)
+    cancelling_it.join()
+    assert report.stopped
+
+
+@pytest.mark.parametrize("command", ["nightly", "run"])
+def test_sigterm_ends_a_watched_command_as_ctrl_c_does(prefect_server, tiny_plate, command):
+    folder = tiny_plate.parent
+    place = {"nightly": [str(folder), "--unchanged-min", "0"], "run": [str(tiny_plate)]}[command]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [HCS, command, *place, "--workers", "1", "--monitor", "prefect"],
+            stdout=log,
+            stderr=log,
+            env=prefect_server.environment,
+        )
+        try:
+            wait_for(lambda: bool(marker_files(tiny_plate)), process)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(120) == EXIT_STOPPED, (folder / "log").read_text()
+        finally:
+            kill_family(process.pid)
+    said = (folder / "log").read_text()
+    assert "hcs: stopped; run the same command again to go on" in said
+    assert "Traceback" not in said
+    if command == "nightly":
+        assert "stopped" in (folder / "hcs.night/summary.md").read_text()

@@ -3,6 +3,7 @@
 from itertools import count
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from flows import progress
@@ -77,3 +78,37 @@ def test_rows_are_in_the_order_of_the_plate():
     wells = ("A/10", "AA/1", "B/2", "A/9")
     rows = table_rows([WellOutcome(WellPath.parse(well), "done") for well in wells])
     assert [row["well"] for row in rows] == ["A9", "A10", "B2", "AA1"]
+
+
+def test_an_api_in_trouble_is_left_alone_for_a_while_and_hears_the_end(monkeypatch, caplog):
+    now, asked, is_there = [0.0], [], [False]
+
+    def answer(*arguments):
+        asked.append(arguments)
+        if not is_there[0]:
+            # it hangs before it fails
+            now[0] += 20
+            raise httpx.ReadTimeout("no answer")
+        return uuid4()
+
+    for name in ("create_progress_artifact", "update_progress_artifact", "create_table_artifact"):
+        monkeypatch.setattr(progress, name, answer)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    watched = Progress("p", lambda: now[0])
+    watched.start()
+    # ten times what it let us wait, it is not asked
+    for through in range(1, 10):
+        now[0] += 20
+        watched.move(WellOutcome(WellPath("A", f"{through:02d}"), "done"), through, 12)
+    assert len(asked) == 1
+    is_there[0] = True
+    now[0] += 20
+    watched.move(WellOutcome(WellPath("A", "10"), "done"), 10, 12)
+    assert [arguments[1] for arguments in asked[1:2]] == ["p-progress"]
+    is_there[0] = False
+    now[0] += 20
+    watched.move(WellOutcome(WellPath("A", "11"), "done"), 11, 12)
+    is_there[0] = True
+    watched.stop()
+    assert [row["well"] for row in asked[-1][0]] == [f"A{k:02d}" for k in range(1, 12)]
+    assert caplog.text.count("Prefect's API does not answer") == 1

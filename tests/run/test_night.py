@@ -78,7 +78,7 @@ class Night:
         done = (WELL,) if outcome.state == "done" else ()
         return PlateRun(Report(url, done, (outcome,), seconds=self.takes_s), f"http://ui/{name}")
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, stop: threading.Event) -> None:
         self.slept.append(seconds)
         self.time += timedelta(seconds=seconds)
         self.script.get("sleep", lambda: None)()
