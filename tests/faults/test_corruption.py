@@ -131,7 +131,7 @@ def test_each_corrupted_marker_is_found_or_reads_as_before_or_is_no_marker(plate
         change.path.write_bytes(before)
 
 
-def test_a_run_repairs_what_is_ours_to_the_same_bytes(plate):
+def test_a_repair_and_a_run_make_ours_anew_to_the_same_bytes(plate):
     before = results_of(plate)
     rng = np.random.default_rng(SEED + 3)
     found = corruptions([*outputs(plate), *markers(plate)], rng)
