@@ -94,7 +94,6 @@ class Pixels:
         self._image = image
         path = f"{key}/{image.levels[level].path}"
         self.array: zarr.Array[Any] = open_array(self._store, plate.layout.version, path)
-        self._pipeline = pipeline_of(self.array.metadata)
 
     @property
     def writes_all(self) -> bool:
@@ -132,7 +131,7 @@ class Pixels:
         here = StorePath(store, self.array.path)
         opened: zarr.AsyncArray[Any] = zarr.AsyncArray(self.array.metadata, here)
         # zarr's own would decode whatever a chunk holds
-        object.__setattr__(opened, "codec_pipeline", self._pipeline)
+        object.__setattr__(opened, "codec_pipeline", pipeline_of(self.array.metadata))
         try:
             with read_errors(self.array.path):
                 pixels = np.asarray(zarr.Array(opened)[selection])
