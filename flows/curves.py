@@ -6,13 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    update_progress_artifact,
-)
+from prefect.artifacts import create_markdown_artifact
 
 from flows.progress import Artifacts, embedded
 from hcs.run.budget import in_words
@@ -45,13 +40,11 @@ class Curves(Artifacts):
         super().__init__(name)
         self._folder = training_folder(output)
         self._clock = clock
-        self._bar: UUID | None = None
         self._bar_due = self._page_due = -1.0
 
     def start(self) -> None:
         """Show a bar at zero."""
-        key = f"{self._key}-progress"
-        self._bar = self._call(create_progress_artifact, 0.0, key, "training")
+        self._move_bar(0.0, "training")
 
     def move(self, progress: Progress) -> None:
         """Move the bar after a step, and show new pictures, neither too often."""
@@ -71,10 +64,6 @@ class Curves(Artifacts):
         text = f"{report.path.name} {report.state}; {scores or 'no scores'}"
         self._move_bar(100.0, text)
         self._show_page(text)
-
-    def _move_bar(self, share: float, text: str) -> None:
-        if self._bar is not None:
-            self._call(update_progress_artifact, self._bar, share, text)
 
     def _show_page(self, text: str) -> None:
         page = markdown_page(self._folder, text)

@@ -72,11 +72,21 @@ class Artifacts:
         """Leave the API alone no longer: it is the last chance."""
         self._quiet_until = time.monotonic()
 
-    def _show(self, kind: str, create: Callable[..., Any], content: Any, text: str) -> None:  # noqa: ANN401 - text or rows
+    def _move_bar(self, percent: float, text: str) -> None:
+        self._show("progress", create_progress_artifact, percent, text, update_progress_artifact)
+
+    def _show(
+        self,
+        kind: str,
+        create: Callable[..., Any],
+        content: Any,  # noqa: ANN401 - text, rows or a share
+        text: str,
+        replace: Callable[..., Any] | None = None,
+    ) -> None:
         """Create an artifact, or put new content into that of this kind which is there."""
         with self._one_at_a_time:
             if kind in self._shown:
-                self._call(replace_artifact, self._shown[kind], content, text)
+                self._call(replace or replace_artifact, self._shown[kind], content, text)
             elif made := self._call(create, content, f"{self._key}-{kind}", text):
                 self._shown[kind] = made
 
@@ -113,7 +123,6 @@ class Progress(Artifacts):
         self._began = clock()
         self._done_before: int | None = None
         self._bar_due, self._table_due = self._began, self._began + _TABLE_S
-        self._bar: UUID | None = None
 
     def start(self) -> None:
         """Show a bar at zero and a table without rows: what a well's task makes is shown there."""
@@ -162,13 +171,6 @@ class Progress(Artifacts):
         since = through - (self._done_before or 0)
         seconds = (now - self._began) * (wells - through) / since
         return f"{in_words(seconds)} left"
-
-    def _move_bar(self, percent: float, text: str) -> None:
-        if self._bar is None:
-            key = f"{self._key}-progress"
-            self._bar = self._call(create_progress_artifact, percent, key, text)
-        else:
-            self._call(update_progress_artifact, self._bar, percent, text)
 
     def _show_table(self, outcomes: Sequence[WellOutcome], text: str) -> None:
         self._show("wells", create_table_artifact, table_rows(outcomes), text)

@@ -1,7 +1,6 @@
 """Prefect's server as an operator starts it, to be killed and started again by tests."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -82,17 +81,10 @@ class PrefectServer:
 
     def hold(self) -> None:
         """Let it take connections, and answer nobody."""
-        self._send(signal.SIGSTOP)
-
-    def release(self) -> None:
-        """Let it answer again."""
-        self._send(signal.SIGCONT)
-
-    def _send(self, number: signal.Signals) -> None:
         assert self._process, "it was not started"
         main = psutil.Process(self._process.pid)
         for one in (main, *main.children(recursive=True)):
-            one.send_signal(number)
+            one.suspend()
 
     @property
     def _log(self) -> Path:

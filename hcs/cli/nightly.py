@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from hcs.cli.options import as_overrides
 from hcs.cli.output import JsonOption, print_json, print_rows
 from hcs.cli.watched import prepare_prefect
 from hcs.errors import SettingsError
@@ -101,14 +102,10 @@ def _load(
     path: Path | None, overrides: list[str], **flags: object
 ) -> tuple[Settings, NightSettings]:
     """Return the settings of a file, changed by ``--set`` and then by flags that were given."""
-    import yaml
-
     from hcs.run.night_settings import check_night
     from hcs.settings import check_settings, read_values
 
-    given = {_SETTING[flag]: value for flag, value in flags.items() if value not in (None, [])}
-    written = [f"{key}={yaml.safe_dump(v, default_flow_style=True)}" for key, v in given.items()]
-    values = read_values(path, [*overrides, *written])
+    values = read_values(path, [*overrides, *as_overrides(flags, _SETTING)])
     where = str(path) if path else "settings"
     night = check_night(values.pop("night", {}), where)
     return check_settings(values, where), night

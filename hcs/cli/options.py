@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -60,14 +60,26 @@ Timeout = Annotated[float | None, typer.Option(help="seconds for one well, or sp
 
 def load(path: Path | None, overrides: Sequence[str] | None, **flags: object) -> Settings:
     """Return the settings of a file, changed by ``--set`` and then by flags that were given."""
-    import yaml
-
     from hcs.settings import load_settings
 
-    given = {_SETTING[flag]: value for flag, value in flags.items() if value not in (None, [])}
-    written = [f"{key}={yaml.safe_dump(v, default_flow_style=True)}" for key, v in given.items()]
-    changes = [*(overrides or ()), *written]
+    changes = [*(overrides or ()), *as_overrides(flags, _SETTING)]
     wanted = load_settings(path, changes)
-    if "isl.weights" in given and "isl" not in wanted.methods:
+    if flags.get("weights") and "isl" not in wanted.methods:
         return load_settings(path, [*changes, f"methods=[{', '.join((*wanted.methods, 'isl'))}]"])
     return wanted
+
+
+def as_overrides(flags: Mapping[str, object], names: Mapping[str, str]) -> list[str]:
+    """Return the flags that were given as ``--set`` takes them.
+
+    Parameters
+    ----------
+    flags : mapping
+        Those that were not given are None or empty lists.
+    names : mapping
+        Where each flag stands among the settings.
+    """
+    import yaml
+
+    given = {names[flag]: value for flag, value in flags.items() if value not in (None, [])}
+    return [f"{key}={yaml.safe_dump(v, default_flow_style=True)}" for key, v in given.items()]

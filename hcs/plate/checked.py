@@ -1,7 +1,8 @@
 """The Zarr store of a plate that may come from anyone: what zarr asks for is looked at first.
 
 Links that leave the plate are followed neither for reading nor for writing, and metadata of arrays
-are checked before zarr makes codecs of them.
+are checked before zarr makes codecs of them. A look at a few names is over before a thread has
+begun, so none is asked for it.
 """
 
 from __future__ import annotations
@@ -42,11 +43,6 @@ class CheckedStore(WrapperStore[Store]):
     def _with_store(self, store: Store) -> Self:
         return type(self)(store, self._storage)
 
-    async def _check(self, key: str) -> None:
-        # it asks the disk
-        # it looks at a few names, which is done before a thread has begun
-        self._storage.check_inside(key)
-
     async def get(
         self,
         key: str,
@@ -54,7 +50,7 @@ class CheckedStore(WrapperStore[Store]):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         """Read a file; metadata of arrays only where all codecs are known."""
-        await self._check(key)
+        self._storage.check_inside(key)
         prototype = prototype or default_buffer_prototype()
         path, _, name = key.rpartition("/")
         if name not in DOCUMENTS:
@@ -68,17 +64,17 @@ class CheckedStore(WrapperStore[Store]):
 
     async def exists(self, key: str) -> bool:
         """Tell whether there is a file."""
-        await self._check(key)
+        self._storage.check_inside(key)
         return await super().exists(key)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write a file."""
-        await self._check(key)
+        self._storage.check_inside(key)
         await super().set(key, value)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Write a file where there is none."""
-        await self._check(key)
+        self._storage.check_inside(key)
         await super().set_if_not_exists(key, value)
 
     async def _set_many(self, values: Iterable[tuple[str, Buffer]]) -> None:
@@ -88,11 +84,11 @@ class CheckedStore(WrapperStore[Store]):
 
     async def delete(self, key: str) -> None:
         """Delete a file."""
-        await self._check(key)
+        self._storage.check_inside(key)
         await super().delete(key)
 
     async def delete_dir(self, prefix: str) -> None:
         """Delete all below."""
         if prefix:
-            await self._check(prefix)
+            self._storage.check_inside(prefix)
         await super().delete_dir(prefix)

@@ -300,11 +300,11 @@ def _highest(companion: Storage) -> int:
 def _newest(companion: Storage) -> tuple[int, Claim]:
     """Return the highest token and its claim; an older one is never told of, though swept."""
     token = _highest(companion)
-    while True:
+    claim, content = _read(companion, token)
+    while not content and (newer := _highest(companion)) != token:
+        token = newer
         claim, content = _read(companion, token)
-        seen, token = token, _highest(companion)
-        if content or seen == token:
-            return seen, claim
+    return token, claim
 
 
 def _to_json(claim: Claim) -> bytes:

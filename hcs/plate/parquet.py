@@ -66,15 +66,15 @@ def from_parquet(content: bytes) -> pd.DataFrame:
         It is damaged, or decodes to more than a table has: a few bytes can repeat a value, or a
         long text, more often than a memory holds.
     """
-    schema = pq.read_schema(io.BytesIO(content))
-    text = [field.name for field in schema if any(is_so(field.type) for is_so in _IS_TEXT)]
-    # each text once, however often it comes
-    file = pq.ParquetFile(io.BytesIO(content), read_dictionary=text)
-    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    file = pq.ParquetFile(io.BytesIO(content))
+    schema, metadata = file.schema_arrow, file.metadata
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     columns = [group.column(j) for group in groups for j in range(group.num_columns)]
     _check(sum(column.num_values for column in columns), _MOST_VALUES, "values")
     _check(sum(column.total_uncompressed_size for column in columns), _MOST_BYTES, "bytes")
-    table = file.read()
+    text = [field.name for field in schema if any(is_so(field.type) for is_so in _IS_TEXT)]
+    # each text once, however often it comes
+    table = pq.ParquetFile(io.BytesIO(content), metadata=metadata, read_dictionary=text).read()
     chunks = [chunk for name in text for chunk in table[name].chunks]
     _check(sum(len(chunk) * _longest(chunk) for chunk in chunks), _MOST_BYTES, "bytes")
     read: pd.DataFrame = table.cast(schema).to_pandas()

@@ -93,11 +93,11 @@ def run_night(
             hint="name the folder that it lies in; one plate alone is analysed by `hcs run`",
         )
     settings, night = settings or Settings(), night or NightSettings()
-    here = _Night(place, settings, night, run or Unwatched(), clock or Clock())
+    stop, clock = stop or threading.Event(), clock or Clock()
+    here = _Night(place, settings, night, run or Unwatched(), clock, stop)
     here.on_plate = on_plate or _ignore
-    here.stopping = stop or here.stopping
     try:
-        while not here.stopping.is_set():
+        while not stop.is_set():
             ready = here.look()
             if ready:
                 here.start(ready)
@@ -113,7 +113,13 @@ class _Night:
     """Plates on their way through a night."""
 
     def __init__(
-        self, folder: str, given: Settings, night: NightSettings, run: RunPlate, clock: Clock
+        self,
+        folder: str,
+        given: Settings,
+        night: NightSettings,
+        run: RunPlate,
+        clock: Clock,
+        stop: threading.Event,
     ) -> None:
         self.on_plate: OnPlate = _ignore
         self._folder, self._given, self._settings = folder, given, night
@@ -125,7 +131,7 @@ class _Night:
         self._records = dict[str, PlateRecord]()
         self._put_off = set[str]()
         self._left = dict[str, Ready]()
-        self.stopping = threading.Event()
+        self._stopping = stop
         self._one_at_a_time = threading.Lock()
 
     def look(self) -> list[Ready]:
@@ -156,7 +162,7 @@ class _Night:
                 for future in futures:
                     future.result()
             except BaseException:
-                self.stopping.set()
+                self._stopping.set()
                 threads.shutdown(wait=False, cancel_futures=True)
                 self._run.stop()
                 raise
@@ -170,13 +176,13 @@ class _Night:
             return False
         # for who looks before the night is over
         self.report()
-        self._clock.sleep(minutes * 60, self.stopping)
+        self._clock.sleep(minutes * 60, self._stopping)
         self._put_off.clear()
         return True
 
     def stop(self) -> None:
         """End the night with what was on its way or to be begun."""
-        self.stopping.set()
+        self._stopping.set()
         for plate in self._left.values():
             self._records[plate.url] = _stopped(plate)
 
@@ -188,7 +194,7 @@ class _Night:
             self._clock.now().astimezone(self._zone),
             self._until and self._until.astimezone(self._zone),
             tuple(sorted(self._records.values(), key=lambda one: (_ORDER[one.state], one.url))),
-            stopped=self.stopping.is_set(),
+            stopped=self._stopping.is_set(),
         )
         try:
             beside = Storage.open(f"{self._folder}/{NIGHT_FOLDER}")
@@ -262,7 +268,7 @@ class _Night:
 
     def _undone(self, plate: Ready, error: Exception) -> PlateRecord:
         # whatever a run says that is stopped from another thread
-        if self.stopping.is_set() or isinstance(error, StoppedError):
+        if self._stopping.is_set() or isinstance(error, StoppedError):
             return _stopped(plate)
         if isinstance(error, LockedError):
             return PlateRecord(plate.url, "in use", error.message, error.hint)

@@ -95,7 +95,7 @@ def test_an_api_that_is_gone_costs_no_training(
     def gone(*_arguments, **_options):
         raise ConnectionError("all connection attempts failed")
 
-    monkeypatch.setattr("flows.curves.create_progress_artifact", gone)
+    monkeypatch.setattr("flows.progress.create_progress_artifact", gone)
     assert train_watched(settings, tmp_path / "a.safetensors").state == "trained"
     warnings = [r for r in caplog.records if "Prefect's API does not answer" in r.message]
     assert len(warnings) == 1
