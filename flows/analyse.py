@@ -32,6 +32,7 @@ from hcs.errors import HcsError, StoppedError
 from hcs.plate.path import WellPath
 from hcs.run.analyse import Visit, analyse
 from hcs.run.outcome import OnOutcome, Report, WellOutcome
+from hcs.run.stopping import Stop
 from hcs.settings import Settings
 
 
@@ -87,16 +88,15 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
             watcher.on_outcome(outcome, through, wells)
 
     def each(visit: Visit, wells: Sequence[WellPath], at_once: int) -> None:
-        with heeding_cancellation(visit.stop):
-            _visit_as_tasks(visit, wells, at_once, progress)
+        _visit_as_tasks(visit, wells, at_once, progress, watcher.stop)
 
     try:
-        with sigterm_as_ctrl_c():
-            report = analyse(plate, settings, on_outcome=on_outcome, each=each)
-    except StoppedError as error:
+        with sigterm_as_ctrl_c(), heeding_cancellation(watcher.stop.ask):
+            report = analyse(plate, settings, on_outcome=on_outcome, each=each, stop=watcher.stop)
+    except (StoppedError, KeyboardInterrupt) as error:
         watcher.error = error
         progress.stop()
-        return Cancelled(message=str(error))
+        return Cancelled(message=str(error) or "stopped by a signal")
     except HcsError as error:
         watcher.error = error
         return Failed(message=str(error))
@@ -106,7 +106,7 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
 
 
 def _visit_as_tasks(
-    visit: Visit, wells: Sequence[WellPath], at_once: int, progress: Progress
+    visit: Visit, wells: Sequence[WellPath], at_once: int, progress: Progress, stop: Stop
 ) -> None:
     """Visit each well in a task run of its own, in threads of this process."""
 
@@ -130,6 +130,9 @@ def _visit_as_tasks(
             ]
             for future in futures:
                 future.wait()
+                if stop.is_asked:
+                    # wells that nobody began get no task run
+                    break
     except API_ERRORS as error:
         progress.warn(error)
 

@@ -13,16 +13,13 @@ reads them without the names of this module.
 
 from dataclasses import replace
 from pathlib import PurePosixPath
-from threading import Event
 from typing import Any
-from uuid import UUID
 
 from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Cancelling, Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.urls import url_for
 
 from flows.analyse import analyse_plate
@@ -32,13 +29,14 @@ from flows.night_watcher import NightWatcher, current_night_watcher
 from flows.notify import Messenger
 from flows.progress import API_ERRORS, Artifacts
 from flows.watcher import Watcher, watching
-from hcs.errors import EXIT_DONE, EXIT_PARTIAL, HcsError, StoppedError
+from hcs.errors import EXIT_DONE, EXIT_PARTIAL, HcsError
 from hcs.run.analyse import analyse
 from hcs.run.night import OnPlate, run_night
 from hcs.run.night_report import NightReport, PlateRecord
 from hcs.run.night_run import PlateRun
 from hcs.run.night_settings import NightSettings
 from hcs.run.night_summary import to_markdown, to_text
+from hcs.run.stopping import Stop
 from hcs.settings import Settings
 
 _UNSEEN = "Prefect's API did not answer: this night is not seen there, and no message went out"
@@ -110,40 +108,16 @@ def nightly(
         if watcher.on_plate:
             watcher.on_plate(record)
 
-    run = SubFlows()
+    stop = watcher.stop
     try:
-        with sigterm_as_ctrl_c(), heeding_cancellation(run.cancelled.set):
-            report = run_night(
-                folder, settings, night, run=run, on_plate=on_plate, stop=run.cancelled
-            )
+        with sigterm_as_ctrl_c(), heeding_cancellation(stop.ask):
+            report = run_night(folder, settings, night, run=_analysed, on_plate=on_plate, stop=stop)
     except HcsError as error:
         watcher.error = error
         messenger.send(f"hcs: no night in {folder}", str(error))
         return Failed(message=str(error))
     watcher.night = _told(report, night, messenger)
     return _state_of(watcher.night)
-
-
-class SubFlows:
-    """Analyses each plate as a sub-flow of the night."""
-
-    def __init__(self) -> None:
-        self.cancelled = Event()
-
-    def __call__(self, url: str, settings: Settings) -> PlateRun:
-        """Analyse one plate."""
-        if self.cancelled.is_set():
-            raise StoppedError("the night was stopped before this plate", hint="start it again")
-        return _analysed(url, settings)
-
-    def stop(self) -> None:
-        """Cancel the night, which its sub-flows heed."""
-        self.cancelled.set()
-        try:
-            with get_client(sync_client=True) as client:
-                client.set_flow_run_state(UUID(flow_run.id), Cancelling(), force=True)
-        except API_ERRORS as error:
-            Artifacts("").warn(error)
 
 
 class Summary(Artifacts):
@@ -154,19 +128,20 @@ class Summary(Artifacts):
         self._call(create_markdown_artifact, markdown, f"{self._key}-night", line)
 
 
-def _analysed(url: str, settings: Settings) -> PlateRun:
-    """Analyse one plate as a sub-flow."""
+def _analysed(url: str, settings: Settings, stop: Stop) -> PlateRun:
+    """Analyse one plate as a sub-flow, which ends with the night and not the night with it."""
     watcher, link = Watcher(), ""
-    try:
-        with watching(watcher):
-            state: State[Any] = analyse_plate(url, settings, return_state=True)
-        link = url_for("flow-run", state.state_details.flow_run_id) or ""
-    except API_ERRORS as error:
-        Artifacts("").warn(error)
-    if watcher.error:
-        raise watcher.error
-    # the API was gone before the sub-flow could begin
-    return PlateRun(watcher.report or analyse(url, settings), link)
+    with stop.calling(watcher.stop.ask):
+        try:
+            with watching(watcher):
+                state: State[Any] = analyse_plate(url, settings, return_state=True)
+            link = url_for("flow-run", state.state_details.flow_run_id) or ""
+        except API_ERRORS as error:
+            Artifacts("").warn(error)
+        if watcher.error:
+            raise watcher.error
+        # the API was gone before the sub-flow could begin
+        return PlateRun(watcher.report or analyse(url, settings, stop=watcher.stop), link)
 
 
 def _told(report: NightReport, night: NightSettings, messenger: Messenger) -> NightReport:

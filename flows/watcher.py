@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hcs.errors import HcsError
 from hcs.run.outcome import OnOutcome, Report
+from hcs.run.stopping import Stop
 
 
 @dataclass
 class Watcher:
-    """What the flow tells the one who started it here."""
+    """What the flow tells the one who started it here, and who may stop it."""
 
     on_outcome: OnOutcome | None = None
     report: Report | None = None
-    error: HcsError | None = None
+    error: HcsError | KeyboardInterrupt | None = None
+    stop: Stop = field(default_factory=Stop)
 
 
 _current: ContextVar[Watcher] = ContextVar("watcher")

@@ -14,7 +14,6 @@ from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, groupby
-from threading import Event
 from typing import Any, Protocol
 
 from hcs.errors import (
@@ -51,6 +50,7 @@ from hcs.run.plan import (
 from hcs.run.pool import current_pool, make_pool
 from hcs.run.stains import prepare_stains
 from hcs.run.steps import GPU
+from hcs.run.stopping import Stop
 from hcs.run.well import Compute, WellJob, analyse_well
 from hcs.settings import Settings
 from hcs.shown import shown
@@ -80,6 +80,7 @@ def analyse(
     *,
     on_outcome: OnOutcome | None = None,
     each: Each | None = None,
+    stop: Stop | None = None,
 ) -> Report:
     """Analyse a plate: do what is missing or whose settings changed, and nothing else.
 
@@ -93,6 +94,8 @@ def analyse(
         Hears of every well that is through; may be called from several threads.
     each : callable or None
         How visits are spread; None for threads of this process.
+    stop : Stop or None
+        Ends the run before its time, whatever it is at.
 
     Returns
     -------
@@ -104,35 +107,49 @@ def analyse(
     HcsError
         If the plate as a whole cannot be analysed: no plate, locked, read-only, wrong settings.
     StoppedError
-        If whoever visits the wells stopped the visits.
+        If somebody asked for it; what is finished is kept.
     """
     begun = time.monotonic()
-    settings = settings or Settings()
+    try:
+        report = _analyse(
+            url, settings or Settings(), on_outcome, each or in_threads, stop or Stop()
+        )
+    except StoppedError as error:
+        raise StoppedError(f"{url}: {error.message}", hint=error.hint) from error
+    return replace(report, seconds=time.monotonic() - begun)
+
+
+def _analyse(
+    url: str, settings: Settings, on_outcome: OnOutcome | None, each: Each, stop: Stop
+) -> Report:
+    begun = time.monotonic()
     plate = open_plate(url, **settings.calibration.model_dump())
     companion = plate.companion
     with acquire(companion) as lock:
         plate.hold(lock.token)
         sweep(plate)
-        plan = _fitted(make_plan(plate, settings))
+        plan = _fitted(make_plan(plate, settings, stop))
         prepare_stains(plate, plan.steps)
         history = History(companion, lock.token)
         history.begin(plan)
         outcomes = {well.well: _unvisited(well) for well in plan.wells}
         if any(well.todo for well in plan.wells):
             check_writable(plate)
-            with open_cluster(plan.run) as cluster:
+            with open_cluster(plan.run, stop) as cluster, stop.calling(cluster.close):
                 plan = _placed(plan, cluster)
                 attempts = Attempts(companion, lock.token, settings.run.attempts)
-                visits = _Visits(plan, cluster, attempts, outcomes, history.hearing(on_outcome))
-                plan = _visit_wells(plate, visits, each or in_threads)
+                visits = _Visits(
+                    plan, cluster, attempts, outcomes, history.hearing(on_outcome), stop
+                )
+                plan = _visit_wells(plate, visits, each)
         lock.check()
         done = tuple(well.well for well in plan.wells if well.is_done)
         report = Report(url, done, tuple(outcomes[well.well] for well in plan.wells))
-        report = _finished(plate, plan, report, lock.token)
+        report = _finished(plate, plan, report, lock.token, stop)
         history.end(report, time.monotonic() - begun)
     told = chain(plan.warnings, *(outcome.warnings for outcome in report.outcomes))
     warnings = tuple(dict.fromkeys(told))
-    return replace(report, warnings=warnings, seconds=time.monotonic() - begun)
+    return replace(report, warnings=warnings)
 
 
 def _fitted(plan: Plan) -> Plan:
@@ -165,10 +182,10 @@ def _placed(plan: Plan, cluster: Cluster) -> Plan:
     return _fitted(placed_on_processors(plan))
 
 
-def _finished(plate: Plate, plan: Plan, report: Report, token: int) -> Report:
+def _finished(plate: Plate, plan: Plan, report: Report, token: int, stop: Stop) -> Report:
     """Write the plate's tables; where that fails, what became of the wells is told all the same."""
     try:
-        return replace(report, outputs=finish(plate, plan, report, token))
+        return replace(report, outputs=finish(plate, plan, report, token, stop))
     except (WriteError, StorageError, PlateError) as error:
         return replace(report, failure=failure_of(error))
 
@@ -196,7 +213,7 @@ class _Visits:
     attempts: Attempts
     outcomes: dict[WellPath, WellOutcome]
     on_outcome: OnOutcome
-    stopped: Event = field(default_factory=Event)
+    stop: Stop
     _over: set[WellPath] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -208,15 +225,9 @@ class _Visits:
         at_once = at_once or _WELLS_PER_WORKER * self.cluster.n_workers
         visit = _Round(self, {well.well: well for well in wells}, number)
         each(visit, tuple(visit.wells), at_once)
-        if self.stopped.is_set():
-            raise self._stopped()
+        self.stop.check()
         # a monitor that fails must not cost a well
         in_threads(visit, [path for path in visit.wells if path not in visit.seen], at_once)
-
-    def stop(self) -> None:
-        """End every visit: nobody waits for a worker any more."""
-        self.stopped.set()
-        self.cluster.close()
 
     def visit(self, well: WellPlan, number: int) -> WellOutcome:
         """Visit one well."""
@@ -225,10 +236,9 @@ class _Visits:
             outcome = combine(list(self._through(well, name)))
         except LockedError:
             raise
-        except Exception as error:
-            if self.stopped.is_set():
-                raise self._stopped() from error
-            # whatever it was: one bad well never stops the others
+        except Exception as error:  # noqa: BLE001 - one bad well never stops the others
+            # who is stopped loses its worker
+            self.stop.check()
             outcome = _failed(well.well, error, time.monotonic() - begun)
         # how often it was started, and where, is for people to read
         with suppress(StorageError):
@@ -284,9 +294,6 @@ class _Visits:
 
         return compute
 
-    def _stopped(self) -> StoppedError:
-        return StoppedError(f"{self.plan.url}: stopped", hint="run it again to go on")
-
     def _note(self, outcome: WellOutcome, number: int) -> None:
         before = [self.outcomes[outcome.well]] if number > 1 else []
         self.outcomes[outcome.well] = whole = combine([*before, outcome])
@@ -310,23 +317,23 @@ class _Round:
         return outcome
 
     def stop(self) -> None:
-        self.visits.stop()
+        self.visits.stop.ask()
 
 
 def _visit_wells(plate: Plate, visits: _Visits, each: Each) -> Plan:
     """Visit the wells; then make the pooled model, and visit those again that need it."""
     plan = visits.plan
     visits.pay(each, [w for w in plan.wells if any(s.state == "todo" for s in w.statuses)], 1)
-    plan = with_pool(plate, plan, None)
+    plan = with_pool(plate, plan, None, visits.stop)
     if plan.waits_for_pool:
-        statistics = plate_statistics(plate, plan)
+        statistics = plate_statistics(plate, plan, visits.stop)
         pool = current_pool(plate, statistics) or make_pool(
             plate, statistics, visits.attempts.token
         )
-        plan = visits.plan = with_pool(plate, plan, pool)
+        plan = visits.plan = with_pool(plate, plan, pool, visits.stop)
         failed = {path for path, outcome in visits.outcomes.items() if outcome.state == "failed"}
         visits.pay(each, [w for w in plan.wells if w.todo and w.well not in failed], 2)
-        plan = with_pool(plate, plan, pool)
+        plan = with_pool(plate, plan, pool, visits.stop)
     return plan
 
 

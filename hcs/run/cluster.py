@@ -11,6 +11,7 @@ from typing import Any
 from hcs.errors import WorkerError
 from hcs.run.calls import Cluster, Workers
 from hcs.run.steps import GPU
+from hcs.run.stopping import Stop
 from hcs.run.workers import Coming, DaskWorkers, ThreadWorkers, dask_settings
 from hcs.settings import RunSettings
 
@@ -30,15 +31,17 @@ _IDLE_LOOKS = 10
 
 
 @contextmanager
-def open_cluster(settings: RunSettings) -> Iterator[Cluster]:
+def open_cluster(settings: RunSettings, stop: Stop | None = None) -> Iterator[Cluster]:
     """Start or join the workers that the settings name, and let them go at the end.
 
     Raises
     ------
     WorkerError
         If there is no scheduler at the address, it has no workers, or none can be started.
+    StoppedError
+        If somebody asks for it while workers are waited for.
     """
-    with _open(settings) as workers:
+    with _open(settings, stop or Stop()) as workers:
         cluster = Cluster(workers, settings.timeout_s)
         try:
             yield cluster
@@ -57,29 +60,29 @@ def worker_memory(settings: RunSettings) -> int | None:
     return parse_bytes(settings.memory_per_worker) if settings.memory_per_worker else share
 
 
-def _open(settings: RunSettings) -> AbstractContextManager[Workers]:
+def _open(settings: RunSettings, stop: Stop) -> AbstractContextManager[Workers]:
     if settings.dask == "none":
-        return _threads(settings)
+        return _threads(settings, stop)
     if settings.dask == "local":
-        return _local_processes(settings)
+        return _local_processes(settings, stop)
     if settings.dask == "slurm":
         from hcs.run.cluster_slurm import slurm_jobs
 
-        return slurm_jobs(settings)
+        return slurm_jobs(settings, stop)
     if settings.dask == "kubernetes":
         from hcs.run.cluster_kubernetes import kubernetes_pods
 
         return kubernetes_pods(settings)
-    return _existing(settings)
+    return _existing(settings, stop)
 
 
 @contextmanager
-def _threads(settings: RunSettings) -> Iterator[Workers]:
-    yield ThreadWorkers(settings.n_workers, GPU if _gpus_here(settings) else None)
+def _threads(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
+    yield ThreadWorkers(settings.n_workers, stop, GPU if _gpus_here(settings) else None)
 
 
 @contextmanager
-def _local_processes(settings: RunSettings) -> Iterator[Workers]:
+def _local_processes(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
     import dask
     import distributed  # noqa: F401 - else its defaults are set below, and taken away with ours
 
@@ -87,8 +90,11 @@ def _local_processes(settings: RunSettings) -> Iterator[Workers]:
     # read by nannies and scheduler when they start
     with dask.config.set(dask_settings()), _started(settings) as processes:
         gpus = _add_gpu_workers(processes, _gpus_here(settings))
-        given = _coming_and_going if fewest < most else _standing
-        with given(processes, settings.bounds, gpus) as workers:
+        if fewest < most:
+            given = _coming_and_going(processes, settings.bounds, stop)
+        else:
+            given = _standing(processes, most + gpus, stop)
+        with given as workers:
             yield workers
 
 
@@ -120,11 +126,11 @@ def _started(settings: RunSettings, starts: int = _STARTS) -> Any:  # noqa: ANN4
 
 
 @contextmanager
-def _standing(processes: Any, bounds: tuple[int, int], gpus: int) -> Iterator[Workers]:  # noqa: ANN401
+def _standing(processes: Any, count: int, stop: Stop) -> Iterator[Workers]:  # noqa: ANN401
     from distributed import Client
 
     with Client(processes, set_as_default=False) as client:
-        client.wait_for_workers(bounds[1] + gpus, timeout=_WORKERS_WITHIN_S)
+        _wait_for_workers(client, count, stop)
         yield DaskWorkers(client, look=lambda resources: _check_nannies(processes, resources))
 
 
@@ -149,13 +155,13 @@ def _offered(spec: Mapping[str, Any]) -> dict[str, float]:
 def _coming_and_going(
     processes: Any,  # noqa: ANN401 - distributed has no types
     bounds: tuple[int, int],
-    gpus: int,
+    stop: Stop,
 ) -> Iterator[Workers]:
     from hcs.run.scaling import Kind, Scaling, scaled
 
     # those with a GPU stay: they are few, and slow to start
     kind = Kind("cpu", processes.new_spec, bounds)
-    with scaled(processes, [Scaling(processes, kind, _LOOK_S, _IDLE_LOOKS)]) as workers:
+    with scaled(processes, [Scaling(processes, kind, _LOOK_S, _IDLE_LOOKS)], stop) as workers:
         yield workers
 
 
@@ -181,7 +187,7 @@ def _gpus_here(settings: RunSettings) -> int:
 
 
 @contextmanager
-def _existing(settings: RunSettings) -> Iterator[Workers]:
+def _existing(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
     from distributed import Client
 
     try:
@@ -197,7 +203,7 @@ def _existing(settings: RunSettings) -> Iterator[Workers]:
             yield DaskWorkers(client, _said_to_come(settings))
             return
         try:
-            client.wait_for_workers(1, timeout=_WORKERS_WITHIN_S)
+            _wait_for_workers(client, 1, stop)
         except TimeoutError as error:
             raise WorkerError(
                 f"the scheduler at {settings.dask} has no workers after {_WORKERS_WITHIN_S} s",
@@ -205,6 +211,27 @@ def _existing(settings: RunSettings) -> Iterator[Workers]:
                 "run.adaptive, if they are started when there is work",
             ) from error
         yield DaskWorkers(client, look=_Missing(client, settings.dask).look)
+
+
+def _wait_for_workers(client: Any, count: int, stop: Stop) -> None:  # noqa: ANN401 - untyped
+    """Wait until so many workers are there.
+
+    Raises
+    ------
+    TimeoutError
+        If they are not in time.
+    """
+    end = time.monotonic() + _WORKERS_WITHIN_S
+    while True:
+        stop.check()
+        left = end - time.monotonic()
+        try:
+            client.wait_for_workers(count, timeout=min(_LOOK_S, max(left, 0)))
+        except TimeoutError:
+            if left <= 0:
+                raise
+        else:
+            return
 
 
 class _Missing:

@@ -24,6 +24,7 @@ from hcs.errors import WorkerError
 from hcs.run.calls import Workers
 from hcs.run.scaling import Kind, Scaling, scaled
 from hcs.run.steps import GPU
+from hcs.run.stopping import Stop
 from hcs.run.workers import dask_settings, worker_environment
 from hcs.settings import RunSettings
 
@@ -43,7 +44,7 @@ _NOT_OF_A_JOB = {"name", "scheduler-options", "shared-temp-directory"}
 
 
 @contextmanager
-def slurm_jobs(settings: RunSettings) -> Iterator[Workers]:
+def slurm_jobs(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
     """Ask Slurm for workers while there is work.
 
     Raises
@@ -51,6 +52,8 @@ def slurm_jobs(settings: RunSettings) -> Iterator[Workers]:
     WorkerError
         If dask-jobqueue or its settings are missing, the scheduler would be open to the network,
         Slurm refuses the jobs, or they end before they are workers.
+    StoppedError
+        If somebody asks for it while jobs wait.
     """
     cpu = job_options("slurm")
     with (
@@ -63,7 +66,7 @@ def slurm_jobs(settings: RunSettings) -> Iterator[Workers]:
             spec = {**cluster.new_spec, "options": {**cluster.new_spec["options"], **gpu}}
             bounds = (0, settings.gpu_workers)
             kinds.append(Kind("gpu", spec, bounds, resources=GPU, size=_processes(gpu)))
-        with scaled(cluster, [SlurmScaling(cluster, kind) for kind in kinds]) as workers:
+        with scaled(cluster, [SlurmScaling(cluster, kind) for kind in kinds], stop) as workers:
             yield workers
 
 

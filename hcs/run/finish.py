@@ -28,6 +28,7 @@ from hcs.run.provenance import Outputs, provenance_of_plate, versions, write_cra
 from hcs.run.stains import fill_in_stains, stain_models, withdraw_stains
 from hcs.run.standing import Standing, look_at
 from hcs.run.steps import label_images_of, record_of
+from hcs.run.stopping import Stop
 from hcs.tables.schema import QUARANTINE
 from hcs.tables.wells import (
     FieldRecord,
@@ -69,7 +70,7 @@ class _Ended:
     standing: Standing
 
 
-def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, ...]:
+def finish(plate: Plate, plan: Plan, report: Report, token: int, stop: Stop) -> tuple[str, ...]:
     """Write what the plate as a whole needs, and return where the outputs lie.
 
     Parameters
@@ -81,12 +82,18 @@ def finish(plate: Plate, plan: Plan, report: Report, token: int) -> tuple[str, .
         For the wells that failed.
     token : int
         Of the run's lock.
+    stop : Stop
+
+    Raises
+    ------
+    StoppedError
+        Between two wells; the next run makes the tables.
     """
     label_images = label_images_of(plan.steps)
     failed = {outcome.well for outcome in report.failed}
     selected = {well.well: well for well in plan.wells}
     ended = []
-    for path in plate.layout.wells:
+    for path in stop.heeded(plate.layout.wells):
         well = selected.get(path) or describe_well(plate, path)
         one = _end(plate, well, plan, "failed" if path in failed else "")
         with _said(path):

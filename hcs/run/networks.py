@@ -27,6 +27,7 @@ from hcs.run.ahead import in_step
 from hcs.run.models import Model, planes_of
 from hcs.run.spans import Source, Span, describe_objects, keep_tables, naming, opened
 from hcs.run.stains import channels_of
+from hcs.run.stopping import between_frames
 
 # predictions that are split and written meanwhile: beside a GPU that takes more than computing
 _WRITTEN_BEHIND = {"cpu": 2, "gpu": 4}
@@ -149,7 +150,7 @@ def _predicted(source: Source, spans: Sequence[Span], network: Network) -> Itera
     waiting: deque[tuple[tuple[FieldPath, int], bool]] = deque()
 
     def not_blank() -> Iterator[NDArray[np.float32]]:
-        for frame, image in zip(frames, inputs, strict=True):
+        for frame, image in zip(frames, between_frames(inputs), strict=True):
             waiting.append((frame, image is None))
             if image is not None:
                 yield image

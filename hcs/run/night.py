@@ -22,10 +22,11 @@ from hcs.plate.storage import Storage
 from hcs.run.budget import NIGHT_FOLDER, Rates, in_words, next_time, share_of
 from hcs.run.night_look import Ready, look_at, with_quarantine
 from hcs.run.night_report import STATES, NightReport, PlateRecord, failed_record, record_of
-from hcs.run.night_run import RunPlate, Unwatched
+from hcs.run.night_run import RunPlate, unwatched
 from hcs.run.night_settings import NightSettings
 from hcs.run.night_summary import to_markdown
 from hcs.run.outcome import Report
+from hcs.run.stopping import Stop
 from hcs.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Clock:
     """What time it is, UTC, and how to let it pass, or until somebody says stop."""
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    sleep: Callable[[float, threading.Event], object] = lambda seconds, stop: stop.wait(seconds)
+    sleep: Callable[[float, Stop], object] = lambda seconds, stop: stop.wait(seconds)
 
 
 def run_night(
@@ -56,7 +57,7 @@ def run_night(
     run: RunPlate | None = None,
     on_plate: OnPlate | None = None,
     clock: Clock | None = None,
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
 ) -> NightReport:
     """Analyse the plates that have arrived in a folder and are not done, and sum up.
 
@@ -72,9 +73,8 @@ def run_night(
     on_plate : callable or None
         Hears of every plate that was to be analysed, when it is through.
     clock : Clock or None
-    stop : threading.Event or None
-        Set from another thread, it ends the night as Ctrl-C does, but for the plates on their way,
-        which `run` is to stop.
+    stop : Stop or None
+        Asked from another thread, it ends the night, and the plates on their way, as Ctrl-C does.
 
     Returns
     -------
@@ -93,17 +93,17 @@ def run_night(
             hint="name the folder that it lies in; one plate alone is analysed by `hcs run`",
         )
     settings, night = settings or Settings(), night or NightSettings()
-    stop, clock = stop or threading.Event(), clock or Clock()
-    here = _Night(place, settings, night, run or Unwatched(), clock, stop)
+    stop, clock = stop or Stop(), clock or Clock()
+    here = _Night(place, settings, night, run or unwatched, clock, stop)
     here.on_plate = on_plate or _ignore
     try:
-        while not stop.is_set():
+        while not stop.is_asked:
             ready = here.look()
             if ready:
                 here.start(ready)
             elif not here.wait():
                 break
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StoppedError):
         # Slurm sends it too, before a job's time is over: the morning wants its summary
         here.stop()
     return here.report()
@@ -119,7 +119,7 @@ class _Night:
         night: NightSettings,
         run: RunPlate,
         clock: Clock,
-        stop: threading.Event,
+        stop: Stop,
     ) -> None:
         self.on_plate: OnPlate = _ignore
         self._folder, self._given, self._settings = folder, given, night
@@ -131,7 +131,7 @@ class _Night:
         self._records = dict[str, PlateRecord]()
         self._put_off = set[str]()
         self._left = dict[str, Ready]()
-        self._stopping = stop
+        self._stop = stop
         self._one_at_a_time = threading.Lock()
 
     def look(self) -> list[Ready]:
@@ -162,9 +162,8 @@ class _Night:
                 for future in futures:
                     future.result()
             except BaseException:
-                self._stopping.set()
                 threads.shutdown(wait=False, cancel_futures=True)
-                self._run.stop()
+                self._stop.ask()
                 raise
 
     def wait(self) -> bool:
@@ -176,13 +175,13 @@ class _Night:
             return False
         # for who looks before the night is over
         self.report()
-        self._clock.sleep(minutes * 60, self._stopping)
+        self._clock.sleep(minutes * 60, self._stop)
         self._put_off.clear()
         return True
 
     def stop(self) -> None:
         """End the night with what was on its way or to be begun."""
-        self._stopping.set()
+        self._stop.ask()
         for plate in self._left.values():
             self._records[plate.url] = _stopped(plate)
 
@@ -194,7 +193,7 @@ class _Night:
             self._clock.now().astimezone(self._zone),
             self._until and self._until.astimezone(self._zone),
             tuple(sorted(self._records.values(), key=lambda one: (_ORDER[one.state], one.url))),
-            stopped=self._stopping.is_set(),
+            stopped=self._stop.is_asked,
         )
         try:
             beside = Storage.open(f"{self._folder}/{NIGHT_FOLDER}")
@@ -213,7 +212,10 @@ class _Night:
 
     def _look_at(self, url: str) -> Ready | PlateRecord | None:
         try:
-            return look_at(url, self._folder, self._given, self._settings, self._clock.now())
+            now = self._clock.now()
+            return look_at(url, self._folder, self._given, self._settings, now, self._stop)
+        except StoppedError:
+            raise
         except HcsError as error:
             return failed_record(url, error)
 
@@ -250,7 +252,8 @@ class _Night:
         settings, begun = share_of(plate.own.settings, self._settings.at_once), self._clock.now()
         expected = self._rates.seconds(plate.n_bytes, settings)
         try:
-            run = self._run(plate.url, settings)
+            self._stop.check()
+            run = self._run(plate.url, settings, self._stop)
         except Exception as error:  # noqa: BLE001 - one bad plate never stops the others
             record = self._undone(plate, error)
         else:
@@ -268,7 +271,7 @@ class _Night:
 
     def _undone(self, plate: Ready, error: Exception) -> PlateRecord:
         # whatever a run says that is stopped from another thread
-        if self._stopping.is_set() or isinstance(error, StoppedError):
+        if self._stop.is_asked or isinstance(error, StoppedError):
             return _stopped(plate)
         if isinstance(error, LockedError):
             return PlateRecord(plate.url, "in use", error.message, error.hint)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from hcs.errors import QUALITY, HcsError, PlateError
+from hcs.errors import QUALITY, HcsError, PlateError, StoppedError
 from hcs.plate.arrivals import is_product
 from hcs.plate.commit import read_marker
 from hcs.plate.open import Plate, open_plate
@@ -22,6 +22,7 @@ from hcs.run.outcome import WellOutcome
 from hcs.run.overrides import PlateSettings, settings_of
 from hcs.run.plan import Plan, WellPlan, make_plan
 from hcs.run.steps import record_of
+from hcs.run.stopping import Stop
 from hcs.settings import Settings
 
 
@@ -48,7 +49,7 @@ class Ready:
 
 
 def look_at(
-    url: str, folder: str, given: Settings, night: NightSettings, now: datetime
+    url: str, folder: str, given: Settings, night: NightSettings, now: datetime, stop: Stop
 ) -> Ready | PlateRecord | None:
     """Return a plate to begin, or why it is not begun; None for what is no input.
 
@@ -63,6 +64,12 @@ def look_at(
     night : NightSettings
     now : datetime
         With a time zone.
+    stop : Stop
+
+    Raises
+    ------
+    StoppedError
+        If somebody asks for it meanwhile.
     """
     if night.sentinel:
         arrival = sentinel_of(url, night.sentinel)
@@ -77,7 +84,7 @@ def look_at(
         return failed_record(url, error)
     if is_product(plate):
         return None
-    return _look(plate, own, night, now)
+    return _look(plate, own, night, now, stop)
 
 
 def is_done(plate: Plate, plan: Plan) -> bool:
@@ -114,11 +121,13 @@ def with_quarantine(record: PlateRecord) -> PlateRecord:
 
 
 def _look(
-    plate: Plate, own: PlateSettings, night: NightSettings, now: datetime
+    plate: Plate, own: PlateSettings, night: NightSettings, now: datetime, stop: Stop
 ) -> Ready | PlateRecord:
     url = plate.storage.url
     try:
-        plan, error = make_plan(plate, own.settings), None
+        plan, error = make_plan(plate, own.settings, stop), None
+    except StoppedError:
+        raise
     except HcsError as refused:
         # what is still arriving may lack what the plan asks for
         plan, error = None, refused

@@ -33,6 +33,7 @@ from hcs.run.steps import (
     on_gpus,
     steps_of,
 )
+from hcs.run.stopping import Stop
 from hcs.settings import RunSettings, Settings
 
 _MEND = "mend it or import the well anew, then run again; the other wells are done without it"
@@ -145,26 +146,30 @@ class Plan:
         return Source(self.url, settings.calibration, self.channel, settings.plane, token)
 
 
-def make_plan(plate: Plate, settings: Settings) -> Plan:
+def make_plan(plate: Plate, settings: Settings, stop: Stop | None = None) -> Plan:
     """Return what is to be done with a plate.
 
     Raises
     ------
     HcsError
         If a well or a channel is not there, a method is not known, or a network cannot be used.
+    StoppedError
+        If somebody asked for it meanwhile.
     """
+    stop = stop or Stop()
     steps = steps_of(settings)
-    described = [describe_well(plate, well) for well in select_wells(plate, settings.wells)]
+    selected = select_wells(plate, settings.wells)
+    described = [describe_well(plate, well) for well in stop.heeded(selected)]
     channel = _channel(described, settings, steps)
     readable = [well.well for well in described if not well.failure]
     checked = find_problems(plate, channel=channel or None, wells=readable)
     described = _with_problems(described, checked.problems)
     plan = Plan(plate.storage.url, settings, channel, steps, (), warnings=checked.warnings)
-    wanted = [_want(plate, well, plan) for well in described]
-    plan = replace(plan, wells=tuple(_look(plate, well, None) for well in wanted))
+    wanted = [_want(plate, well, plan) for well in stop.heeded(described)]
+    plan = replace(plan, wells=tuple(_look(plate, well, None) for well in stop.heeded(wanted)))
     if not plan.waits_for_pool:
         return plan
-    return with_pool(plate, plan, current_pool(plate, plate_statistics(plate, plan)))
+    return with_pool(plate, plan, current_pool(plate, plate_statistics(plate, plan, stop)), stop)
 
 
 def with_batch_that_fits(plan: Plan, worker_bytes: int | None) -> Plan:
@@ -262,7 +267,7 @@ def select_wells(plate: Plate, names: tuple[str, ...]) -> tuple[WellPath, ...]:
     return tuple(well for well in plate.layout.wells if not wanted or well in wanted)
 
 
-def plate_statistics(plate: Plate, plan: Plan) -> dict[WellPath, Marker]:
+def plate_statistics(plate: Plate, plan: Plan, stop: Stop) -> dict[WellPath, Marker]:
     """Return the SSL statistics of every well of the plate that has some, in its order.
 
     Wells that are not selected count if they have statistics already.
@@ -270,7 +275,7 @@ def plate_statistics(plate: Plate, plan: Plan) -> dict[WellPath, Marker]:
     selected = {well.well: well for well in plan.wells}
     step = next(step for step in plan.steps if step.name == STATISTICS)
     found: dict[WellPath, Marker] = {}
-    for path in plate.layout.wells:
+    for path in stop.heeded(plate.layout.wells):
         known = selected.get(path) or _want(plate, describe_well(plate, path), plan)
         status = check_step(plate, known.wanted, step, {}) if known.wanted else None
         if status and status.state == "done" and status.marker:
@@ -278,9 +283,11 @@ def plate_statistics(plate: Plate, plan: Plan) -> dict[WellPath, Marker]:
     return found
 
 
-def with_pool(plate: Plate, plan: Plan, pool: Pool | None) -> Plan:
+def with_pool(plate: Plate, plan: Plan, pool: Pool | None, stop: Stop) -> Plan:
     """Return a plan as it stands now, by the markers, with the plate's pooled model."""
-    return replace(plan, pool=pool, wells=tuple(_look(plate, w, pool) for w in plan.wells))
+    return replace(
+        plan, pool=pool, wells=tuple(_look(plate, w, pool) for w in stop.heeded(plan.wells))
+    )
 
 
 def _look(plate: Plate, well: WellPlan, pool: Pool | None) -> WellPlan:

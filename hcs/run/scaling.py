@@ -21,6 +21,7 @@ from distributed import Client
 from distributed.deploy.adaptive import Adaptive
 
 from hcs.errors import WorkerError
+from hcs.run.stopping import Stop
 from hcs.run.workers import Coming, DaskWorkers
 
 _log = logging.getLogger(__name__)
@@ -204,7 +205,11 @@ class Scaling(Adaptive):
 
 
 @contextmanager
-def scaled(cluster: Any, scalings: Sequence[Scaling]) -> Iterator[DaskWorkers]:  # noqa: ANN401
+def scaled(
+    cluster: Any,  # noqa: ANN401 - distributed has no types
+    scalings: Sequence[Scaling],
+    stop: Stop,
+) -> Iterator[DaskWorkers]:
     """Wait for a first worker, then give all that come and go.
 
     Parameters
@@ -212,11 +217,14 @@ def scaled(cluster: Any, scalings: Sequence[Scaling]) -> Iterator[DaskWorkers]: 
     cluster : distributed.SpecCluster
     scalings : sequence of Scaling
         One per kind of worker, those for any work first.
+    stop : Stop
 
     Raises
     ------
     WorkerError
         If no worker can come. One that waits for its place is waited for.
+    StoppedError
+        If somebody asks for it meanwhile.
     """
 
     def look(resources: Mapping[str, float]) -> None:
@@ -227,6 +235,7 @@ def scaled(cluster: Any, scalings: Sequence[Scaling]) -> Iterator[DaskWorkers]: 
     try:
         with Client(cluster, set_as_default=False) as client:
             while not client.scheduler_info(n_workers=-1)["workers"]:
+                stop.check()
                 look({})
                 with suppress(TimeoutError):
                     client.wait_for_workers(1, timeout=_LOOK_S)

@@ -26,6 +26,7 @@ from hcs.plate.path import FieldPath
 from hcs.plate.read import read_channels, read_frames, read_label_image
 from hcs.plate.write import write_label_frames
 from hcs.run import scratch
+from hcs.run.stopping import between_frames
 from hcs.settings import CalibrationSettings
 from hcs.ssl.grey import N_KEYS
 from hcs.ssl.segment import (
@@ -112,7 +113,7 @@ def count_grey_levels(source: Source, span: Span) -> GreyCounts:
     """Return which grey levels occur in a span, and how often."""
     counts = np.zeros(N_KEYS, np.int64)
     with naming(span.field):
-        for frame in _frames(source, span.field, span.frames):
+        for frame in between_frames(_frames(source, span.field, span.frames)):
             counts += histogram(frame)
     keys = np.flatnonzero(counts)
     return keys, counts[keys]
@@ -140,7 +141,7 @@ def compare_frames(
     with naming(span.field):
         return tuple(
             pair_statistics(frame, reference, grey, settings)
-            for _, frame, reference in _pairs(source, span)
+            for _, frame, reference in between_frames(_pairs(source, span))
         )
 
 
@@ -163,7 +164,7 @@ def segment_span(
     """
     plate, tables = opened(source), []
     with naming(span.field):
-        for index, frame, reference in _pairs(source, span):
+        for index, frame, reference in between_frames(_pairs(source, span)):
             found = segment_frame(frame, reference, grey, decisions[index], settings[0])
             labels = split(found.mask, settings[1])
             scratch.write_labels(plate, span.field, "ssl", index, labels)
@@ -208,7 +209,8 @@ def measure_span(
         grey = [read_channels(plate, span.field, span.frames, source.plane)]
         grey += [read_channels(plate.sister(step), span.field, span.frames) for step in stains]
         found = read_label_image(plate, span.field, label_image, span.frames)
-        for index, labels, pixels, *predicted in zip(span.frames, found, *grey, strict=True):
+        frames = zip(span.frames, found, *grey, strict=True)
+        for index, labels, pixels, *predicted in between_frames(frames):
             wanted = {name: pixels[name] for name in channels or pixels}
             for stain in predicted:
                 wanted |= stain

@@ -12,6 +12,7 @@ from typing import Any
 from hcs.run.attempts import Attempts
 from hcs.run.calls import Call, Future, scheduler_lost, start_call
 from hcs.run.retirement import kill_worker, register
+from hcs.run.stopping import Stop, heeding
 
 # The scheduler may start work again as often as it likes: `Attempts` counts, and innocents that
 # stood beside a well that kills its worker are not blamed (dask's default gives up after 3).
@@ -60,12 +61,16 @@ class ThreadWorkers:
     Parameters
     ----------
     count : int
+    stop : Stop
+        Ends what the threads are at.
     resources : mapping of str to float
         What one more thread offers, for calls that ask for it and for nothing else.
     """
 
-    def __init__(self, count: int, resources: Mapping[str, float] | None = None) -> None:
-        self._count = count
+    def __init__(
+        self, count: int, stop: Stop, resources: Mapping[str, float] | None = None
+    ) -> None:
+        self._count, self._stop = count, stop
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="well")
         self._resources = dict(resources or {})
         self._asked_for = ThreadPoolExecutor(1, thread_name_prefix="gpu")
@@ -78,10 +83,10 @@ class ThreadWorkers:
     def submit(self, call: Call, attempts: Attempts) -> Future:
         """Start the call in some thread."""
         pool = self._asked_for if call.resources else self._pool
-        return pool.submit(start_call, call, attempts)
+        return pool.submit(heeding, self._stop, start_call, call, attempts)
 
     def stop(self, future: Future) -> None:
-        """Leave the thread alone: Python cannot stop one. It holds its place until it ends."""
+        """Leave the thread alone: Python cannot end one. It holds its place until it ends."""
 
     def forget(self, future: Future) -> None:
         """Do nothing: the result is the future's."""

@@ -64,7 +64,7 @@ def pool(n_workers):
     settings = load_settings(overrides=[f"run.workers={n_workers}"])
     with (
         open_cluster(settings.run) as cluster,
-        patch("hcs.run.analyse.open_cluster", lambda run: nullcontext(cluster)),
+        patch("hcs.run.analyse.open_cluster", lambda run, stop: nullcontext(cluster)),
     ):
         yield settings
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from bisect import bisect_right
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -82,8 +83,13 @@ def watched(url, server):
 
 def servers():
     """Return the processes of Prefect's server, which this process started."""
-    started = psutil.Process().children(recursive=True)
-    return [one for one in started if "prefect" in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        # the run ends when it likes
+        with suppress(psutil.NoSuchProcess):
+            if "prefect" in " ".join(one.cmdline()):
+                found.append(one)
+    return found
 
 
 def look_at(processes):

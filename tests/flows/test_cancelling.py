@@ -16,8 +16,17 @@ from flows.nightly import run_nightly
 from hcs.errors import EXIT_STOPPED, StoppedError
 from hcs.run.night_settings import NightSettings
 from hcs.settings import load_settings
-from tests.plates import results_of
-from tests.runs import HCS, kill_family, marker_files, wait_for
+from tests.plates import make_plate, moving_cells, results_of
+from tests.runs import (
+    HCS,
+    kill_family,
+    log_of,
+    marker_files,
+    start,
+    starts_of,
+    wait_for,
+    workers_of,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -106,6 +115,23 @@ def test_a_night_that_waits_for_plates_ends_when_it_is_cancelled(prefect_api, tm
     report = run_nightly(str(tmp_path), HERE, night)
     cancelling_it.join()
     assert report.stopped
+
+
+def test_half_a_minute_after_its_cancellation_nothing_works_for_a_run(prefect_server, tmp_path):
+    url = tmp_path / "tiny.zarr"
+    make_plate(url, {f"A/{column:02d}": moving_cells(column, 60) for column in range(1, 5)})
+    with start(url, monitor="prefect", environment=prefect_server.environment) as run:
+        wait_for(lambda: bool(starts_of(url)), run)
+        workers = workers_of(run)
+        asked = cancel_last_run(prefect_server.api, "analyse")
+        begun = time.monotonic()
+        assert run.wait(30) == EXIT_STOPPED, log_of(url)
+        assert not any(worker.is_running() for worker in workers)
+        took = time.monotonic() - begun
+    assert len(workers) == 2
+    assert took < 30
+    assert httpx.get(asked, timeout=30).json()["state"]["type"] == "CANCELLED"
+    assert "Traceback" not in log_of(url)
 
 
 @pytest.mark.parametrize("command", ["nightly", "run"])

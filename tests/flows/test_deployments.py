@@ -3,17 +3,25 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
+from hcs.run.analyse import analyse
+from hcs.settings import load_settings
 from tests.deployed import DEPLOY, ROOT
-from tests.plates import make_plate, still_ground
+from tests.plates import make_plate, moving_cells, still_ground
+from tests.runs import kill_family, starts_of, wait_for, workers_of
 
 pytestmark = pytest.mark.integration
 
+LONG = pytest.mark.skipif(
+    int(os.environ.get("HCS_FAULTS", "2")) < 3, reason="long; HCS_FAULTS=3 or more"
+)
 FEW = still_ground(0, n_frames=2, side=32)
 
 
@@ -32,20 +40,36 @@ def ask(api: str, what: str, **body: object) -> Any:
     return answer.json()
 
 
-@pytest.fixture
-def plates(tmp_path: Path) -> Path:
-    make_plate(tmp_path / "plates/try.zarr", {"A/01": FEW})
-    return tmp_path / "plates"
+WORKER = ("worker", "start", "--pool", "hcs", "--type", "process", "--install-policy", "never")
 
 
-def test_a_worker_runs_the_night_that_prefect_yaml_describes(prefect_api, plates):
-    place = {"HCS_HOME": str(ROOT), "HCS_PLATES": str(plates), "HCS_DASK": "none"}
-    ask(prefect_api, "work_pools/", name="hcs", type="process")
+@pytest.fixture(scope="module")
+def plates(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("here") / "plates"
+    make_plate(folder / "try.zarr", {"A/01": FEW})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(plates: Path) -> dict[str, str]:
+    return {"HCS_HOME": str(ROOT), "HCS_PLATES": str(plates), "HCS_DASK": "none"}
+
+
+@pytest.fixture(scope="module")
+def made(prefect_server, place) -> dict[str, Any]:
+    """Return what `prefect deploy` makes of the file, by name."""
+    ask(prefect_server.api, "work_pools/", name="hcs", type="process")
     file = str(DEPLOY / "prefect.yaml")
     prefect("--no-prompt", "deploy", "--all", "--prefect-file", file, **place)
-    made = {one["name"]: one for one in ask(prefect_api, "deployments/filter")}
-    assert set(made) >= {"nightly", "plate", "network"}
+    return {one["name"]: one for one in ask(prefect_server.api, "deployments/filter")}
 
+
+def state_of(api: str, run: dict[str, Any]) -> dict[str, Any]:
+    return httpx.get(f"{api}/flow_runs/{run['id']}", timeout=30).json()["state"]
+
+
+def test_a_worker_runs_the_night_that_prefect_yaml_describes(prefect_api, made, place, plates):
+    assert set(made) >= {"nightly", "plate", "network"}
     night = made["nightly"]
     assert night["parameters"]["folder"] == str(plates)
     assert night["parameters"]["settings"]["run"]["dask"] == "none"
@@ -58,9 +82,50 @@ def test_a_worker_runs_the_night_that_prefect_yaml_describes(prefect_api, plates
     # without `until` the night waits for no more plates
     given = {"night": {"unchanged_min": 0}}
     run = ask(prefect_api, f"deployments/{night['id']}/create_flow_run", parameters=given)
-    run_once = ("--run-once", "--install-policy", "never")
-    prefect("worker", "start", "--pool", "hcs", "--type", "process", *run_once, **place)
+    prefect(*WORKER, "--run-once", **place)
     ended = httpx.get(f"{prefect_api}/flow_runs/{run['id']}", timeout=30).json()
     assert (ended["name"], ended["state"]["name"]) == ("plates", "Completed")
     assert ended["state"]["message"] == "1 plate done"
     assert (plates / "hcs.night/summary.md").is_file()
+
+
+@pytest.mark.parametrize("how", ["cancelled", pytest.param("worker ends", marks=LONG)])
+def test_a_run_of_a_worker_that_is_stopped_leaves_nobody_at_work(
+    prefect_server, made, place, tmp_path, how
+):
+    api, url = prefect_server.api, tmp_path / "tiny.zarr"
+    make_plate(url, {f"A/{column:02d}": moving_cells(column, 60) for column in range(1, 5)})
+    given = {"plate": str(url), "settings": {"run": {"dask": "local", "workers": 2}}}
+    run = ask(api, f"deployments/{made['plate']['id']}/create_flow_run", parameters=given)
+    often = {"PREFECT_WORKER_QUERY_SECONDS": "1"}
+    with (tmp_path / "log").open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "prefect", *WORKER],
+            cwd=ROOT,
+            env={**prefect_server.environment, **place, **often},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_for(lambda: bool(starts_of(url)), worker)
+        workers = workers_of(worker)
+        assert len(workers) == 2
+        if how == "cancelled":
+            body = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+            ask(api, f"flow_runs/{run['id']}/set_state", **body)
+        else:
+            worker.terminate()
+        # the 30 s that a run may take to stop
+        assert not psutil.wait_procs(workers, timeout=30)[1]
+        if how == "cancelled":
+            end = time.monotonic() + 60
+            while (state := state_of(api, run))["type"] in ("RUNNING", "CANCELLING"):
+                assert time.monotonic() < end, state
+                time.sleep(0.2)
+            assert state["type"] == "CANCELLED"
+    finally:
+        kill_family(worker.pid)
+        worker.wait()
+    settings = load_settings(overrides=["run.dask=none", "run.workers=1"])
+    report = analyse(str(url), settings)
+    assert (report.exit_code, len(report.done)) == (0, 4)

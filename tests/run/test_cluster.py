@@ -3,18 +3,21 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import AsyncMock, patch
 
 import pytest
 
-from hcs.errors import FramesError, SettingsError, WorkerError
+from hcs.errors import FramesError, SettingsError, StoppedError, WorkerError
 from hcs.plate.storage import Storage
 from hcs.run.attempts import Attempts
 from hcs.run.calls import Call, CallTimeoutError, Cluster
 from hcs.run.cluster import open_cluster
+from hcs.run.stopping import Stop
 from hcs.settings import RunSettings, check_settings
 
 ERRORS = {"io": OSError("flaky disk"), "input": FramesError("1 frame"), "bug": KeyError("label")}
@@ -233,6 +236,29 @@ def test_a_scheduler_without_workers_is_said(monkeypatch):
         open_cluster(RunSettings(dask=empty.scheduler_address)),
     ):
         pass
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("adaptive", [None, (0, 2)])
+def test_who_waits_for_a_first_worker_ends_when_it_is_asked_to(adaptive):
+    from distributed import LocalCluster
+
+    stop = Stop()
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty:
+        # `adaptive` at an address says that others start workers: nothing is waited for there
+        dask = "local" if adaptive else empty.scheduler_address
+        settings = RunSettings(dask=dask, workers=None if adaptive else 1, adaptive=adaptive)
+        asking = threading.Timer(0.5, stop.ask)
+        asking.start()
+        begun = time.monotonic()
+        with (
+            patch("hcs.run.scaling.Scaling.scale_up", AsyncMock()),
+            pytest.raises(StoppedError),
+            open_cluster(settings, stop),
+        ):
+            pass
+        assert time.monotonic() - begun < 20
+        asking.join()
 
 
 @pytest.mark.integration

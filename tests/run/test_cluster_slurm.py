@@ -13,13 +13,14 @@ import dask
 import pytest
 import yaml
 
-from hcs.errors import WorkerError
+from hcs.errors import StoppedError, WorkerError
 from hcs.plate.storage import Storage
 from hcs.run import cluster_slurm
 from hcs.run.attempts import Attempts
 from hcs.run.calls import Call
 from hcs.run.cluster import open_cluster
 from hcs.run.cluster_slurm import job_options
+from hcs.run.stopping import Stop
 from hcs.settings import RunSettings
 from tests.deployed import DEPLOY
 from tests.slurm import missing, one_node, seen_job, wait_once
@@ -137,16 +138,45 @@ def test_jobs_that_end_before_they_are_workers_are_reported(slurm):
         pass
 
 
+def hold_the_node() -> str:
+    """Submit a job that takes all there is; return its number."""
+    command = ["sbatch", "--parsable", "--exclusive", "--output=/dev/null", "--wrap=sleep 600"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def queued() -> list[str]:
+    """Return the jobs in the queue."""
+    command = ["squeue", "--me", "--noheader", "--format=%A"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+@needs_slurm
+@pytest.mark.integration
+def test_a_run_whose_jobs_wait_for_their_place_takes_them_back_when_it_is_stopped(slurm):
+    hold, stop = hold_the_node(), Stop()
+
+    def ask() -> None:
+        while set(queued()) <= {hold}:
+            time.sleep(0.1)
+        stop.ask()
+
+    try:
+        with ThreadPoolExecutor(1) as thread, configured():
+            asked = thread.submit(ask)
+            settings = RunSettings(dask="slurm", adaptive=(0, 2))
+            with pytest.raises(StoppedError), open_cluster(settings, stop):
+                pass
+            asked.result()
+        assert queued() == [hold]
+    finally:
+        subprocess.run(["scancel", hold], check=True)
+
+
 @needs_slurm
 @pytest.mark.integration
 def test_a_job_that_waits_for_its_place_is_waited_for(slurm, attempts, monkeypatch, caplog):
     monkeypatch.setattr("hcs.run.scaling._SAY_AGAIN_S", 1)
-    hold = subprocess.run(
-        ["sbatch", "--parsable", "--exclusive", "--output=/dev/null", "--wrap=sleep 600"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    hold = hold_the_node()
 
     def let_go() -> None:
         while "Resources" not in caplog.text and "Priority" not in caplog.text:

@@ -2,27 +2,27 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from hcs.errors import HcsError, LockedError, MissingError, PlateError, StoppedError, WorkerError
+from hcs.errors import LockedError, MissingError, PlateError, WorkerError
 from hcs.plate.lock import acquire
 from hcs.plate.open import open_plate
 from hcs.plate.path import WellPath
 from hcs.plate.sister import make_sister
 from hcs.plate.storage import Storage
-from hcs.run.analyse import Visit, in_threads
 from hcs.run.budget import NIGHT_FOLDER, Rates
 from hcs.run.night import Clock, run_night
 from hcs.run.night_look import is_done
 from hcs.run.night_report import NightReport
-from hcs.run.night_run import PlateRun, Unwatched
+from hcs.run.night_run import PlateRun
 from hcs.run.night_settings import NightSettings
 from hcs.run.outcome import Failure, Report, WellOutcome
 from hcs.run.plan import make_plan
+from hcs.run.stopping import Stop
 from hcs.settings import Settings, load_settings
 from tests.plates import make_plate, results_of, still_ground
 
@@ -30,20 +30,6 @@ FEW = still_ground(0, n_frames=2, side=32)
 WELL = WellPath.parse("A/01")
 HERE = load_settings(overrides=["run.dask=none", "run.workers=1"])
 NOW = {"unchanged_min": 0}
-
-
-class Scripted:
-    """A way to analyse plates, and whether it was stopped."""
-
-    def __init__(self, analyse: Callable[[str, Settings], PlateRun]) -> None:
-        self._analyse = analyse
-        self.stopped = threading.Event()
-
-    def __call__(self, url: str, settings: Settings) -> PlateRun:
-        return self._analyse(url, settings)
-
-    def stop(self) -> None:
-        self.stopped.set()
 
 
 class Night:
@@ -59,14 +45,14 @@ class Night:
         # what happens while a plate is analysed
         self.script: dict[str, Callable[[], object]] = {}
         self.takes_s = 60.0
-        self.scripted = Scripted(self.run)
+        self.stop = Stop()
 
     def plate(self, name: str, *wells: str) -> str:
         url = self.folder / f"{name}.zarr"
         make_plate(url, dict.fromkeys(wells or ("A/01",), FEW))
         return str(url)
 
-    def run(self, url: str, settings: Settings) -> PlateRun:
+    def run(self, url: str, settings: Settings, stop: Stop) -> PlateRun:
         name = Path(url).stem
         self.ran.append(name)
         self.settings.append(settings)
@@ -78,7 +64,7 @@ class Night:
         done = (WELL,) if outcome.state == "done" else ()
         return PlateRun(Report(url, done, (outcome,), seconds=self.takes_s), f"http://ui/{name}")
 
-    def sleep(self, seconds: float, stop: threading.Event) -> None:
+    def sleep(self, seconds: float, stop: Stop) -> None:
         self.slept.append(seconds)
         self.time += timedelta(seconds=seconds)
         self.script.get("sleep", lambda: None)()
@@ -88,7 +74,8 @@ class Night:
             str(self.folder),
             settings,
             NightSettings(**{**NOW, **night}),
-            run=self.scripted,
+            run=self.run,
+            stop=self.stop,
             on_plate=lambda record: self.heard.append(Path(record.url).stem),
             clock=Clock(lambda: self.time, self.sleep),
         )
@@ -286,12 +273,35 @@ def test_ctrl_c_stops_the_plates_in_other_threads(night):
     night.plate("b")
 
     def wait_for_the_end() -> None:
-        assert night.scripted.stopped.wait(60)
+        assert night.stop.wait(60)
         raise WorkerError("the workers are gone")
 
     night.script |= {"a": stop(KeyboardInterrupt()), "b": wait_for_the_end}
     report = night(at_once=2)
     assert states(report) == {"a": "stopped", "b": "stopped"}
+
+
+def test_a_night_that_is_stopped_while_it_looks_or_analyses_begins_nothing_more(night):
+    for name in ("a", "b"):
+        night.plate(name)
+    night.script["a"] = night.stop.ask
+    report = night()
+    assert night.ran == ["a"]
+    assert states(report) == {"a": "done", "b": "stopped"}
+    again = night()
+    assert (again.plates, again.exit_code) == ((), 130)
+
+
+def test_a_night_that_is_stopped_while_it_looks_at_a_plate_tells_so(night, monkeypatch):
+    night.plate("a")
+
+    def looking(*_of: object) -> None:
+        night.stop.ask()
+        night.stop.check()
+
+    monkeypatch.setattr("hcs.run.night.look_at", looking)
+    report = night()
+    assert (report.plates, report.exit_code, night.ran) == ((), 130, [])
 
 
 def test_ctrl_c_while_nothing_is_there_to_do_ends_the_night(night):
@@ -430,25 +440,6 @@ def test_two_nights_of_a_real_plate(tiny_plate):
     assert results_of(tiny_plate) == before
 
 
-def test_a_plate_that_nobody_watches_is_stopped_from_another_thread(tiny_plate, monkeypatch):
-    run = Unwatched()
-
-    def stopped_at_once(visit: Visit, wells: Sequence[WellPath], at_once: int) -> None:
-        stopping = threading.Thread(target=run.stop)
-        stopping.start()
-        stopping.join()
-        in_threads(visit, wells, at_once)
-
-    monkeypatch.setattr("hcs.run.night_run.in_threads", stopped_at_once)
-    with pytest.raises((HcsError, RuntimeError)):
-        run(str(tiny_plate), HERE)
-    monkeypatch.undo()
-    with pytest.raises(StoppedError, match="stopped"):
-        run(str(tiny_plate), HERE)
-    plan = make_plan(open_plate(tiny_plate), HERE)
-    assert all(status.state == "todo" for well in plan.wells for status in well.statuses)
-
-
 def test_a_plate_whose_tables_were_not_summed_up_is_not_done(analysed_plate):
     def done(settings: Settings = HERE) -> bool:
         plate = open_plate(analysed_plate)
@@ -473,15 +464,13 @@ def test_a_night_on_s3(s3_bucket):
     Storage.open(f"{folder}/may").write("a.done", b"")
     ran = []
 
-    def run(url: str, settings: Settings) -> PlateRun:
+    def run(url: str, settings: Settings, stop: Stop) -> PlateRun:
         ran.append((url, settings.channel))
         return PlateRun(Report(url, (WELL,), (WellOutcome(WELL, "done"),), seconds=1))
 
-    report = run_night(
-        f"{folder}/", HERE, NightSettings(sentinel="{plate}.done"), run=Scripted(run)
-    )
+    report = run_night(f"{folder}/", HERE, NightSettings(sentinel="{plate}.done"), run=run)
     assert states(report) == {"a": "done", "b": "still arriving"}
-    report = run_night(folder, HERE, NightSettings(**NOW), run=Scripted(run))
+    report = run_night(folder, HERE, NightSettings(**NOW), run=run)
     assert states(report) == {"a": "done", "b": "done"}
     first = (f"{folder}/may/a.zarr", "phase")
     assert ran == [first, first, (f"{folder}/b.zarr", None)]
