@@ -88,7 +88,8 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
             watcher.on_outcome(outcome, through, wells)
 
     def each(visit: Visit, wells: Sequence[WellPath], at_once: int) -> None:
-        _visit_as_tasks(visit, wells, at_once, progress, watcher.stop)
+        with progress.showing(visit.outcomes):
+            _visit_as_tasks(visit, wells, at_once, progress, watcher.stop)
 
     try:
         with sigterm_as_ctrl_c(), heeding_cancellation(watcher.stop.ask):
@@ -112,8 +113,10 @@ def _visit_as_tasks(
 
     @task(name="well", cache_policy=NO_CACHE, retries=0)
     def well_task(well: str) -> State[Any]:
+        path = WellPath.parse(well)
         try:
-            outcome = visit(WellPath.parse(well))
+            with progress.running(path):
+                outcome = visit(path)
         except StoppedError as error:
             return Cancelled(message=str(error))
         _repeat_log(outcome)

@@ -62,6 +62,10 @@ class Visit(Protocol):
     def __call__(self, well: WellPath) -> WellOutcome:
         """Analyse a well; whatever happens to it is in its outcome."""
 
+    @property
+    def outcomes(self) -> Mapping[WellPath, WellOutcome]:
+        """How every well of the plan stands, also those that are not visited."""
+
     def stop(self) -> None:
         """Let the workers go, so that those who wait for them end."""
 
@@ -310,6 +314,10 @@ class _Round:
     wells: dict[WellPath, WellPlan]
     number: int
     seen: set[WellPath] = field(default_factory=set)
+
+    @property
+    def outcomes(self) -> Mapping[WellPath, WellOutcome]:
+        return self.visits.outcomes
 
     def __call__(self, well: WellPath) -> WellOutcome:
         outcome = self.visits.visit(self.wells[well], self.number)

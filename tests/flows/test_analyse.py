@@ -1,5 +1,6 @@
 """The flow on a real Prefect server: every well to be seen, and the same result as without."""
 
+import json
 import subprocess
 import sys
 import time
@@ -7,9 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prefect import flow
+from prefect.artifacts import create_table_artifact
 
 import flows.analyse
 from flows.analyse import analyse_plate, run_flow
+from flows.progress import replace_artifact
 from hcs.errors import PlateError
 from hcs.run.night_summary import escaped
 from hcs.settings import Settings, load_settings
@@ -103,6 +107,19 @@ def test_a_run_under_prefect_is_the_run_without_it_and_can_be_watched(
     assert run_flow(str(tiny_plate), here()).exit_code == 0
     assert server.last_run()["state"]["name"] == "Completed"
     assert results_of(tiny_plate) == results_of(analysed_plate)
+
+
+def test_a_row_for_each_of_ten_thousand_wells_is_put_in_the_place_of_others(server):
+    # an event of Prefect, which its own client makes of each change, ends at 1.5 MB
+    rows = [{"well": f"A{k:05d}", "message": "x" * 160} for k in range(10_000)]
+
+    @flow
+    def shows() -> None:
+        replace_artifact(create_table_artifact([], "many-wells"), rows, "all wells")
+
+    shows()
+    (shown,) = server.filter("artifacts", artifacts={"key": {"any_": ["many-wells"]}})
+    assert (json.loads(shown["data"]), shown["description"]) == (rows, "all wells")
 
 
 def test_a_run_with_networks_is_seen_as_any_other(server, tiny_plate, weights):

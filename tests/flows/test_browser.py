@@ -128,6 +128,8 @@ def test_cancel_pressed_ends_a_run_whose_workers_hang(ui, api, tiny_plate, analy
         for worker in workers:
             worker.send_signal(signal.SIGSTOP)
         shown = api.last("analyse")
+        table = api.artifacts(shown)["wells"]
+        ui.open(f"artifacts/artifact/{table}", "0 of 3 wells through", "A01", "A02", "B01")
         ui.open(f"runs/flow-run/{shown['id']}", "tiny.zarr", "Running")
         ui.press("Cancel")
         ui.press("Confirm")

@@ -1,29 +1,21 @@
 """What the artifacts say."""
 
 from itertools import count
+from queue import Queue
 from uuid import uuid4
 
 import httpx
 import pytest
 
 from flows import progress
-from flows.progress import Progress, artifact_key, table_rows
+from flows.progress import Progress, artifact_key
 from hcs.plate.path import WellPath
-from hcs.run.outcome import Failure, WellOutcome
+from hcs.run.outcome import WellOutcome
 
 
 @pytest.mark.parametrize(("name", "key"), [("Plate 7", "plate-7"), ("__", "plate"), ("éa", "a")])
 def test_keys_hold_lower_case_letters_digits_and_dashes_only(name, key):
     assert artifact_key(name) == key
-
-
-def test_a_failed_well_has_its_cause_and_hint_in_the_row():
-    failure = Failure("damaged data", "chunk 3 is damaged", "copy it anew")
-    outcome = WellOutcome(WellPath.parse("B/03"), "failed", attempts=1, failure=failure)
-    (row,) = table_rows([outcome])
-    assert (row["well"], row["state"]) == ("B03", "failed")
-    told = (row["cause"], row["message"], row["hint"])
-    assert told == ("damaged data", "chunk 3 is damaged", "copy it anew")
 
 
 def test_the_bar_moves_once_a_second_however_many_wells_end_in_it_and_to_its_end(monkeypatch):
@@ -43,41 +35,67 @@ def test_the_bar_moves_once_a_second_however_many_wells_end_in_it_and_to_its_end
     assert shares == [1.0, 51.0, 100.0]
 
 
-def test_while_a_plate_is_worked_on_the_time_left_and_a_row_per_well_are_told(monkeypatch):
+def test_while_a_plate_is_worked_on_the_time_left_is_told(monkeypatch):
     told = []
 
     def hear(*arguments):
         told.append(arguments)
         return uuid4()
 
-    for name in ("create_progress_artifact", "update_progress_artifact", "create_table_artifact"):
+    for name in ("create_progress_artifact", "update_progress_artifact"):
         monkeypatch.setattr(progress, name, hear)
-    monkeypatch.setattr(progress, "replace_artifact", hear)
     seconds = count(0, 20)
     watched = Progress("p", lambda: next(seconds))
     watched.start()
     # two wells were done before this run
     for through, well in enumerate(("A/01", "A/02", "A/03"), start=3):
         watched.move(WellOutcome(WellPath.parse(well), "done"), through, 6)
-    texts = [arguments[2] for arguments in told if isinstance(arguments[1], float)]
-    assert [text.split(";")[0] for text in texts] == [
+    assert [arguments[2].split(";")[0] for arguments in told[1:]] == [
         "3 of 6 wells, 1 min left",
         "4 of 6 wells, 40 s left",
         "5 of 6 wells, 20 s left",
     ]
-    tables = [
-        arguments
-        for arguments in told
-        if "wells" in str(arguments[-1]) and "left" not in str(arguments)
-    ]
-    assert len(tables) > 1
-    assert [row["well"] for row in tables[-1][1]] == ["A01", "A02", "A03"]
 
 
-def test_rows_are_in_the_order_of_the_plate():
-    wells = ("A/10", "AA/1", "B/2", "A/9")
-    rows = table_rows([WellOutcome(WellPath.parse(well), "done") for well in wells])
-    assert [row["well"] for row in rows] == ["A9", "A10", "B2", "AA1"]
+@pytest.fixture
+def tables(monkeypatch):
+    """Yield the tables that were shown: text, and state and seconds of the wells."""
+    shown = Queue()
+
+    def show(_, rows, text):
+        shown.put((text, {row["well"]: (row["state"], row["seconds"]) for row in rows}))
+
+    def create(rows, key, text):
+        assert key == "p-wells"
+        show(key, rows, text)
+        return uuid4()
+
+    monkeypatch.setattr(progress, "create_table_artifact", create)
+    monkeypatch.setattr(progress, "replace_artifact", show)
+    return shown
+
+
+def test_every_planned_well_has_a_row_that_is_renewed_while_it_runs(monkeypatch, tables):
+    monkeypatch.setattr(progress, "_TABLE_S", 0.01)
+    now, well = [100.0], WellPath.parse("A/02")
+    states = {WellPath("A", "01"): "kept", well: "waiting", WellPath("A", "03"): "waiting"}
+    outcomes = {path: WellOutcome(path, state) for path, state in states.items()}
+    watched = Progress("p", lambda: now[0])
+    rows = {"A01": ("kept", ""), "A02": ("waiting", ""), "A03": ("waiting", "")}
+    with watched.showing(outcomes):
+        assert tables.get() == ("1 of 3 wells through, 0 running, 2 waiting", rows)
+        with watched.running(well):
+            for seconds in (2.5, 200.0):
+                now[0] = 100.0 + seconds
+                rows["A02"] = ("running", seconds)
+                while tables.get() != ("1 of 3 wells through, 1 running, 1 waiting", rows):
+                    pass
+            outcomes[well] = WellOutcome(well, "done", seconds=4.0, attempts=1)
+            rows["A02"] = ("done", 4.0)
+            while tables.get() != ("2 of 3 wells through, 0 running, 1 waiting", rows):
+                pass
+    watched.stop()
+    assert tables.queue[-1] == ("stopped: 2 of 3 wells through, 0 running, 1 waiting", rows)
 
 
 def test_an_api_in_trouble_is_left_alone_for_a_while_and_hears_the_end(monkeypatch, caplog):
@@ -110,5 +128,5 @@ def test_an_api_in_trouble_is_left_alone_for_a_while_and_hears_the_end(monkeypat
     watched.move(WellOutcome(WellPath("A", "11"), "done"), 11, 12)
     is_there[0] = True
     watched.stop()
-    assert [row["well"] for row in asked[-1][0]] == [f"A{k:02d}" for k in range(1, 12)]
+    assert asked[-1][1] == "p-wells"
     assert caplog.text.count("Prefect's API does not answer") == 1
