@@ -8,6 +8,7 @@ plate and the run. What decides a result enters the fingerprints of the steps (`
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ _PLAIN = TypeAdapter[object](object)
 DASK_WORDS = ("local", "none", "slurm", "kubernetes")
 # workers of a cluster, where nobody says how many
 _ELSEWHERE = 32
+# as Dask reads it
+_BYTES = re.compile(r"(?=[0.]*[1-9])\d+(\.\d+)?(e\d+)?\s*([kmgtp]i?)?b?", re.IGNORECASE)
 
 
 class _Settings(BaseModel):
@@ -123,6 +126,13 @@ class RunSettings(_Settings):
             words = ", ".join(DASK_WORDS)
             raise ValueError(f"{dask!r} is none of {words}, nor an address as in tcp://host:8786")
         return dask
+
+    @field_validator("memory_per_worker")
+    @classmethod
+    def _check_memory(cls, memory: str | None) -> str | None:
+        if memory is not None and not _BYTES.fullmatch(memory.strip()):
+            raise ValueError(f"{memory!r} is no amount of memory: write it as 4GB")
+        return memory
 
     @field_validator("adaptive")
     @classmethod
@@ -306,7 +316,10 @@ def _change(values: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise SettingsError(f"{override!r}: {room} is {inner!r}, which holds no settings")
         values = inner
-    values[key] = yaml.safe_load(text)
+    try:
+        values[key] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{override!r} is not YAML: {error}") from error
 
 
 def _problem(detail: ErrorDetails) -> str:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from zoneinfo import ZoneInfo
 
-from hcs.errors import HcsError, LockedError, PlateError, StoppedError
+from hcs.errors import HcsError, LockedError, PlateError, StoppedError, StorageError
 from hcs.plate.arrivals import absolute, find_plates
 from hcs.plate.storage import Storage
 from hcs.run.budget import NIGHT_FOLDER, Rates, in_words, next_time, share_of
@@ -25,7 +25,7 @@ from hcs.run.night_report import STATES, NightReport, PlateRecord, failed_record
 from hcs.run.night_run import RunPlate, unwatched
 from hcs.run.night_settings import NightSettings
 from hcs.run.night_summary import to_markdown
-from hcs.run.outcome import Report
+from hcs.run.outcome import Report, failure_of
 from hcs.run.stopping import Stop
 from hcs.settings import Settings
 
@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 # looking waits for the disk or the network
 _LOOKS_AT_ONCE = 4
+# between tries to list a folder, seconds: a file server is mounted, a bucket answers again
+_PAUSES_S = (5, 60)
 _ORDER = {state: number for number, state in enumerate(STATES)}
 # may be another the next time that somebody looks
 _PASSING = ("still arriving", "unreadable", "in use", "no time left")
@@ -79,12 +81,13 @@ def run_night(
     Returns
     -------
     NightReport
-        Also where plates failed: none stops the others; and where Ctrl-C stopped the night.
+        Also where plates failed: none stops the others; where the folder could not be listed later
+        on; and where Ctrl-C stopped the night.
 
     Raises
     ------
-    MissingError, PlateError
-        There is no such folder, it is a plate, or it cannot be listed.
+    MissingError, PlateError, StorageError
+        There is no such folder, it is a plate, or it cannot be listed when the night begins.
     """
     place = absolute(folder)
     if place.endswith(".zarr"):
@@ -96,16 +99,19 @@ def run_night(
     stop, clock = stop or Stop(), clock or Clock()
     here = _Night(place, settings, night, run or unwatched, clock, stop)
     here.on_plate = on_plate or _ignore
+    here.find()
     try:
         while not stop.is_asked:
-            ready = here.look()
-            if ready:
+            if ready := here.look():
                 here.start(ready)
             elif not here.wait():
                 break
+            here.find()
     except (KeyboardInterrupt, StoppedError):
         # Slurm sends it too, before a job's time is over: the morning wants its summary
         here.stop()
+    except Exception as error:  # noqa: BLE001 - whatever happens, the morning wants its summary
+        here.break_off(error)
     return here.report()
 
 
@@ -128,16 +134,40 @@ class _Night:
         self._zone = ZoneInfo(night.time_zone) if night.time_zone else None
         self._until = next_time(night.until, self._began, self._zone) if night.until else None
         self._rates = Rates(folder)
+        self._names: tuple[str, ...] | None = None
         self._records = dict[str, PlateRecord]()
+        self._warnings = list[str]()
+        self._failure = ""
         self._put_off = set[str]()
         self._left = dict[str, Ready]()
         self._stop = stop
         self._one_at_a_time = threading.Lock()
 
+    def find(self) -> None:
+        """List the plates that are there; later on, those of the last time serve where that fails.
+
+        Raises
+        ------
+        HcsError
+            They could not be listed the first time.
+        """
+        for pause in (*_PAUSES_S, 0):
+            try:
+                self._names = find_plates(self._folder, self._settings.depth)
+            except HcsError as error:
+                problem = error
+            else:
+                return
+            if self._names is None and not isinstance(problem, StorageError):
+                break
+            self._clock.sleep(pause, self._stop)
+        if self._names is None:
+            raise problem
+        self._warn(f"new plates were not looked for at {self._now():%H:%M}: {problem}")
+
     def look(self) -> list[Ready]:
         """Look at every plate that is not through, and return those to begin, the first first."""
-        names = find_plates(self._folder, self._settings.depth)
-        urls = [url for url in names if self._is_open(url)]
+        urls = [url for url in self._names or () if self._is_open(url)]
         with ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="look") as threads:
             looked = list(threads.map(self._look_at, urls))
         for one in looked:
@@ -185,15 +215,24 @@ class _Night:
         for plate in self._left.values():
             self._records[plate.url] = _stopped(plate)
 
+    def break_off(self, error: Exception) -> None:
+        """End the night because of an error that nobody thought of."""
+        _log.error("the night in %s ends", self._folder, exc_info=error)
+        self._failure = f"the night ended before its time: {failure_of(error).message}"
+        self._warn(self._failure)
+        self.stop()
+
     def report(self) -> NightReport:
         """Sum up, and leave the summary beside the plates."""
         report = NightReport(
             self._folder,
             self._began.astimezone(self._zone),
-            self._clock.now().astimezone(self._zone),
+            self._now(),
             self._until and self._until.astimezone(self._zone),
             tuple(sorted(self._records.values(), key=lambda one: (_ORDER[one.state], one.url))),
-            stopped=self._stop.is_asked,
+            warnings=tuple(self._warnings),
+            stopped=self._stop.is_asked and not self._failure,
+            failure=self._failure,
         )
         try:
             beside = Storage.open(f"{self._folder}/{NIGHT_FOLDER}")
@@ -202,6 +241,13 @@ class _Night:
             warning = f"the summary is not left beside the plates: {error}"
             return replace(report, warnings=(*report.warnings, warning))
         return report
+
+    def _now(self) -> datetime:
+        return self._clock.now().astimezone(self._zone)
+
+    def _warn(self, text: str) -> None:
+        _log.warning("%s", text)
+        self._warnings.append(text)
 
     def _is_open(self, url: str) -> bool:
         name = url.rpartition("/")[2]
@@ -216,17 +262,33 @@ class _Night:
             return look_at(url, self._folder, self._given, self._settings, now, self._stop)
         except StoppedError:
             raise
-        except HcsError as error:
-            return failed_record(url, error)
+        except StorageError as error:
+            # it may pass: the next look tells
+            return PlateRecord(url, "unreadable", error.message, error.hint)
+        except Exception as error:  # noqa: BLE001 - one bad plate never stops the others
+            return _failed(url, error)
 
     def _visit(self, plate: Ready) -> None:
-        record = self._late(plate) or self._analysed(plate)
+        begun = self._clock.now()
+        try:
+            record = self._late(plate) or self._analysed(plate)
+        except Exception as error:  # noqa: BLE001 - one bad plate never stops the others
+            record = self._undone(plate, error)
+        took = (self._clock.now() - begun).total_seconds()
+        wells, files = record.wells or len(plate.bytes_of), plate.own.files
+        record = replace(record, wells=wells, seconds=took, settings_files=files)
         with self._one_at_a_time:
             self._records[plate.url] = record
             self._left.pop(plate.url)
             if record.state in _PASSING:
                 self._put_off.add(plate.url)
+            self._tell(record)
+
+    def _tell(self, record: PlateRecord) -> None:
+        try:
             self.on_plate(record)
+        except Exception as error:  # noqa: BLE001 - who watches never stops the night
+            _log.warning("plate %s was not told of", record.url, exc_info=error)
 
     def _late(self, plate: Ready) -> PlateRecord | None:
         """Return the record of a plate that cannot be done in time; None for one that can."""
@@ -243,30 +305,16 @@ class _Night:
             "no time left",
             f"needs about {in_words(needs)}, {in_words(max(left, 0))} are left",
             "night.priority beside it puts it first; `hcs nightly` without an hour takes it now",
-            wells=len(plate.bytes_of),
             expected_s=needs,
-            settings_files=plate.own.files,
         )
 
     def _analysed(self, plate: Ready) -> PlateRecord:
-        settings, begun = share_of(plate.own.settings, self._settings.at_once), self._clock.now()
+        settings = share_of(plate.own.settings, self._settings.at_once)
         expected = self._rates.seconds(plate.n_bytes, settings)
-        try:
-            self._stop.check()
-            run = self._run(plate.url, settings, self._stop)
-        except Exception as error:  # noqa: BLE001 - one bad plate never stops the others
-            record = self._undone(plate, error)
-        else:
-            record = replace(record_of(plate.url, run.report), link=run.link)
-            self._measure(plate, run.report, settings)
-        took = (self._clock.now() - begun).total_seconds()
-        record = replace(
-            record,
-            wells=record.wells or len(plate.bytes_of),
-            seconds=took,
-            expected_s=expected,
-            settings_files=plate.own.files,
-        )
+        self._stop.check()
+        run = self._run(plate.url, settings, self._stop)
+        self._measure(plate, run.report, settings)
+        record = replace(record_of(plate.url, run.report), link=run.link, expected_s=expected)
         return with_quarantine(record)
 
     def _undone(self, plate: Ready, error: Exception) -> PlateRecord:
@@ -275,15 +323,19 @@ class _Night:
             return _stopped(plate)
         if isinstance(error, LockedError):
             return PlateRecord(plate.url, "in use", error.message, error.hint)
-        if not isinstance(error, HcsError):
-            _log.error("plate %s", plate.url, exc_info=error)
-        return failed_record(plate.url, error)
+        return _failed(plate.url, error)
 
     def _measure(self, plate: Ready, report: Report, settings: Settings) -> None:
         done = (one.well for one in report.outcomes if one.state == "done")
         n_bytes = sum(plate.bytes_of.get(well, 0) for well in done)
         with self._one_at_a_time:
             self._rates.add(report.seconds, n_bytes, settings)
+
+
+def _failed(url: str, error: Exception) -> PlateRecord:
+    if not isinstance(error, HcsError):
+        _log.error("plate %s", url, exc_info=error)
+    return failed_record(url, error)
 
 
 def _stopped(plate: Ready) -> PlateRecord:

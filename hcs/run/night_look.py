@@ -97,8 +97,12 @@ def is_done(plate: Plate, plan: Plan) -> bool:
     marker = read_marker(plate, None, finish.STEP)
     if marker is None:
         return not plan.wells
-    parts: Any = record_of(marker)["parts"]
-    noted = {path: (state, measured) for path, state, measured in parts["wells"]}
+    parts: Any = record_of(marker).get("parts")
+    try:
+        noted = {path: (state, measured) for path, state, measured in parts["wells"]}
+    except (KeyError, TypeError, ValueError):
+        # of another version of hcs: the next run makes the tables anew
+        return False
     return all(noted.get(str(well.well)) == _standing(well) for well in plan.wells)
 
 
@@ -111,10 +115,14 @@ def with_quarantine(record: PlateRecord) -> PlateRecord:
         plate = open_plate(record.url)
         if "quarantine" not in table_names(plate, None):
             return record
-        causes = list(plate.table("quarantine")["cause"])
+        table = plate.table("quarantine")
     except HcsError:
         # what cannot be read is told of where it matters
         return record
+    if "cause" not in table:
+        # of somebody else: the next run of the plate tells
+        return record
+    causes = list(table["cause"])
     flagged = causes.count(QUALITY)
     told = [record.why, *([f"{QUALITY} ({flagged})"] if flagged else [])]
     return replace(record, quarantined=len(causes), why=", ".join(filter(None, told)))

@@ -107,6 +107,8 @@ class NightReport:
     warnings : tuple of str
     stopped : bool
         Whether somebody stopped the night.
+    failure : str
+        What broke the night off; empty for one that came to its end.
     """
 
     folder: str
@@ -116,6 +118,7 @@ class NightReport:
     plates: tuple[PlateRecord, ...]
     warnings: tuple[str, ...] = ()
     stopped: bool = False
+    failure: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -125,7 +128,7 @@ class NightReport:
         """
         if self.stopped:
             return EXIT_STOPPED
-        if not any(plate.state in _NOT_DONE for plate in self.plates):
+        if not self.failure and not any(plate.state in _NOT_DONE for plate in self.plates):
             return EXIT_DONE
         some = any(plate.state in _SOME_DONE for plate in self.plates)
         return EXIT_PARTIAL if some else EXIT_FAILED

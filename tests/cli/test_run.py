@@ -60,6 +60,8 @@ def test_what_is_no_plate_ends_with_1_and_one_line(tmp_path, capsys):
         (("--set", "ssl.flow=dis"), "ssl.flow is no setting"),
         (("--method", "stardist"), "'stardist' is not known"),
         (("--frames", "3"), "No such option: --frames"),
+        (("--set", "channel=[x"), "'channel=[x' is not YAML"),
+        (("--memory", "lots"), "'lots' is no amount of memory"),
         (("--with-pixels",), "--with-pixels says what --output holds"),
     ],
 )

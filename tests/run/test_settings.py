@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+from dask.utils import parse_bytes
 
 from hcs.errors import SettingsError
 from hcs.settings import Settings, explain, load_settings
@@ -43,6 +44,12 @@ def test_all_problems_come_in_one_message(tmp_path):
     assert caught.value.exit_code == 64
 
 
+@pytest.mark.parametrize("memory", ["4GB", "0.5 gib", "2.5g", "512Mi", "1e9", "4000000000B"])
+def test_amounts_of_memory_are_those_that_dask_reads(memory):
+    settings = load_settings(overrides=[f"run.memory_per_worker='{memory}'"])
+    assert parse_bytes(settings.run.memory_per_worker) > 0
+
+
 def test_settings_that_contradict_each_other_are_refused():
     with pytest.raises(SettingsError, match="goes with thresholds: paper only") as caught:
         load_settings(overrides=["ssl.flow_reference=black"])
@@ -54,6 +61,9 @@ def test_settings_that_contradict_each_other_are_refused():
     [
         ("channel", "'channel' is not key=value"),
         ("=3", "'=3' is not key=value"),
+        ("channel=[x", r"'channel=\[x' is not YAML: "),
+        ("run.memory_per_worker=lots", "run.memory_per_worker: 'lots' is no amount of memory"),
+        ("run.memory_per_worker=0.0GB", "'0.0GB' is no amount of memory: write it as 4GB"),
     ],
 )
 def test_a_flag_that_is_no_setting_is_refused(override, words):
