@@ -35,6 +35,8 @@ from hcs.run.outcome import OnOutcome, Report, WellOutcome
 from hcs.run.stopping import Stop
 from hcs.settings import Settings
 
+_log = logging.getLogger(__name__)
+
 
 def run_flow(url: str, settings: Settings, on_outcome: OnOutcome | None = None) -> Report:
     """Analyse a plate under Prefect, and return the report even where Prefect fails.
@@ -48,8 +50,8 @@ def run_flow(url: str, settings: Settings, on_outcome: OnOutcome | None = None) 
 
     Raises
     ------
-    HcsError
-        As `hcs.run.analyse.analyse` does.
+    Exception
+        As `hcs.run.analyse.analyse` does; the plate is then not analysed again without Prefect.
     """
     watcher = Watcher(on_outcome)
     try:
@@ -60,7 +62,7 @@ def run_flow(url: str, settings: Settings, on_outcome: OnOutcome | None = None) 
     if watcher.error:
         raise watcher.error
     # the API was gone before the flow could begin
-    return watcher.report or analyse(url, settings, on_outcome=on_outcome)
+    return watcher.report or analyse(url, settings, on_outcome=on_outcome, stop=watcher.stop)
 
 
 def _run_name() -> str:
@@ -92,17 +94,15 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
             _visit_as_tasks(visit, wells, at_once, progress, watcher.stop)
 
     try:
-        with sigterm_as_ctrl_c(), heeding_cancellation(watcher.stop.ask):
+        with watcher.told(), sigterm_as_ctrl_c(), heeding_cancellation(watcher.stop.ask):
             report = analyse(plate, settings, on_outcome=on_outcome, each=each, stop=watcher.stop)
     except (StoppedError, KeyboardInterrupt) as error:
-        watcher.error = error
         progress.stop()
         return Cancelled(message=str(error) or "stopped by a signal")
     except HcsError as error:
-        watcher.error = error
         return Failed(message=str(error))
     watcher.report = report
-    progress.finish(report)
+    _show_end(progress, report)
     return _state_of(report)
 
 
@@ -159,6 +159,13 @@ def _repeat_log(outcome: WellOutcome) -> None:
         log.log(levels.get(level, logging.ERROR), text if level in levels else line)
     if not outcome.failure:
         log.info(outcome.line)
+
+
+def _show_end(progress: Progress, report: Report) -> None:
+    try:
+        progress.finish(report)
+    except Exception as error:  # noqa: BLE001 - a plate that is done stays done, seen or not
+        _log.warning("the results of %s are not shown", report.plate, exc_info=error)
 
 
 def _state_of(report: Report) -> State[Any]:

@@ -57,8 +57,8 @@ def run_nightly(
 
     Raises
     ------
-    HcsError
-        As `hcs.run.night.run_night` does.
+    Exception
+        As `hcs.run.night.run_night` does; the night is then not begun again without Prefect.
     """
     watcher = NightWatcher(on_plate=on_plate)
     try:
@@ -72,7 +72,7 @@ def run_nightly(
     if watcher.night:
         return watcher.night
     # the API was gone, or shut, before the flow could begin
-    report = run_night(folder, settings, night, on_plate=on_plate)
+    report = run_night(folder, settings, night, on_plate=on_plate, stop=watcher.stop)
     return replace(report, warnings=(*report.warnings, _UNSEEN))
 
 
@@ -110,14 +110,14 @@ def nightly(
 
     stop = watcher.stop
     try:
-        with sigterm_as_ctrl_c(), heeding_cancellation(stop.ask):
+        with watcher.told(), sigterm_as_ctrl_c(), heeding_cancellation(stop.ask):
             report = run_night(folder, settings, night, run=_analysed, on_plate=on_plate, stop=stop)
     except HcsError as error:
-        watcher.error = error
         messenger.send(f"hcs: no night in {folder}", str(error))
         return Failed(message=str(error))
+    watcher.night = report
     watcher.night = _told(report, night, messenger)
-    return _state_of(watcher.night)
+    return _state_of(report)
 
 
 class Summary(Artifacts):
@@ -153,7 +153,10 @@ def _told(report: NightReport, night: NightSettings, messenger: Messenger) -> Ni
         name = PurePosixPath(report.folder).name
         messenger.send(f"hcs, {name}: {report.line}", to_text(report, link))
     report = replace(report, warnings=(*report.warnings, *messenger.warnings))
-    Summary(PurePosixPath(report.folder).name).show(to_markdown(report, link), report.line)
+    try:
+        Summary(PurePosixPath(report.folder).name).show(to_markdown(report, link), report.line)
+    except Exception as error:  # noqa: BLE001 - the night is over, and its message is sent
+        get_run_logger().warning("the summary is not shown", exc_info=error)
     return report
 
 

@@ -69,7 +69,7 @@ class Messenger:
             try:
                 with block.raise_on_failure():
                     block.notify(text, subject)
-            except _TROUBLE as error:
+            except Exception as error:  # noqa: BLE001 - blocks are plugins, and others get theirs
                 self._warn(f"{name} could not send the summary", error)
 
     def _load(self, name: str) -> Any:  # noqa: ANN401 - any class of block

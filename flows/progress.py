@@ -37,8 +37,9 @@ from hcs.run.overview import Picture, pictures_of
 
 _log = logging.getLogger(__name__)
 
-# what an API that is down, slow or gone raises
-API_ERRORS = (PrefectException, httpx.HTTPError, OSError, RuntimeError)
+# what an API that is down, slow or gone raises; ValueError, where an answer is no JSON, such as a
+# proxy's page, or of another version
+API_ERRORS = (PrefectException, httpx.HTTPError, OSError, RuntimeError, ValueError)
 # a call costs the server as much as the task of a well does
 _BAR_S = 1.0
 # all rows are sent anew: 0.1 MB and 20 ms for 384 wells, 2.4 MB and 0.1 s for 10 000

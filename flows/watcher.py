@@ -11,19 +11,30 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from hcs.errors import HcsError
 from hcs.run.outcome import OnOutcome, Report
 from hcs.run.stopping import Stop
 
 
 @dataclass
 class Watcher:
-    """What the flow tells the one who started it here, and who may stop it."""
+    """What the flow tells the one who started it here, and who may stop it.
+
+    A flow that Prefect never began may be done without Prefect; one that began is never done twice.
+    """
 
     on_outcome: OnOutcome | None = None
     report: Report | None = None
-    error: HcsError | KeyboardInterrupt | None = None
+    error: BaseException | None = None
     stop: Stop = field(default_factory=Stop)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Note what the flow raises inside the block, of which Prefect keeps a state only."""
+        try:
+            yield
+        except BaseException as error:
+            self.error = error
+            raise
 
 
 _current: ContextVar[Watcher] = ContextVar("watcher")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from hcs.errors import StorageError, WriteError
+from hcs.errors import PlateError, StorageError, WriteError
 from hcs.plate.commit import JSON
 from hcs.plate.path import WellPath
 from hcs.plate.storage import Storage
@@ -101,9 +101,12 @@ class History:
 
     def begin(self, plan: Plan) -> None:
         """Write what the run sets out to do, and drop the records of old runs."""
-        for token in _tokens(self._companion.sizes(FOLDER))[: -_KEPT + 1]:
-            for folder in (FOLDER, "attempts"):
-                self._companion.delete(f"{folder}/{token:08d}")
+        try:
+            for token in _tokens(self._companion.sizes(FOLDER))[: -_KEPT + 1]:
+                for folder in (FOLDER, "attempts"):
+                    self._companion.delete(f"{folder}/{token:08d}")
+        except (PlateError, StorageError, WriteError) as error:
+            _log.warning("records of old runs stay: %s", error)
         self._write(
             "run",
             {
@@ -117,13 +120,22 @@ class History:
                 self._note(well.well, well.failure)
 
     def hearing(self, on_outcome: OnOutcome | None) -> OnOutcome:
-        """Return what notes failures, and passes every outcome on."""
+        """Return what notes failures, and passes every outcome on.
+
+        One who hears of wells and fails costs none of them; it is told once.
+        """
+        failures = list[Exception]()
 
         def note(outcome: WellOutcome, through: int, wells: int) -> None:
             if outcome.failure:
                 self._note(outcome.well, outcome.failure)
-            if on_outcome:
-                on_outcome(outcome, through, wells)
+            try:
+                if on_outcome:
+                    on_outcome(outcome, through, wells)
+            except Exception as error:  # noqa: BLE001 - any monitor
+                failures.append(error)
+                if len(failures) == 1:
+                    _log.warning("the run goes on, and its monitor failed", exc_info=error)
 
         return note
 

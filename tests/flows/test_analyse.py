@@ -151,9 +151,10 @@ def test_a_deployment_passes_settings_as_plain_values(prefect_api, analysed_plat
     assert state.is_completed()
 
 
-def test_an_api_that_is_gone_costs_no_well(prefect_api, tiny_plate, monkeypatch, caplog):
+@pytest.mark.parametrize("error", [ConnectionError("all attempts failed"), ValueError("no JSON")])
+def test_an_api_that_is_gone_costs_no_well(prefect_api, tiny_plate, monkeypatch, caplog, error):
     def gone(*_arguments, **_options):
-        raise ConnectionError("all connection attempts failed")
+        raise error
 
     monkeypatch.setattr("flows.progress.create_progress_artifact", gone)
     monkeypatch.setattr("flows.analyse.ThreadPoolTaskRunner", gone)

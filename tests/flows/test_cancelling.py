@@ -87,12 +87,13 @@ def test_a_cancelled_night_stops_its_plate_and_begins_no_other(prefect_api, tiny
     assert httpx.get(asked[0], timeout=30).json()["state"]["type"] == "CANCELLED"
 
 
-def test_an_api_that_does_not_answer_cancels_nothing(monkeypatch):
+@pytest.mark.parametrize("error", [httpx.ConnectError("no route"), ValueError("no JSON")])
+def test_an_api_that_does_not_answer_cancels_nothing(monkeypatch, error):
     asked = Event()
 
     def gone(**_options):
         asked.set()
-        raise httpx.ConnectError("no route")
+        raise error
 
     monkeypatch.setattr(cancelling, "_own_runs", lambda: ["a"])
     monkeypatch.setattr(cancelling, "get_client", gone)

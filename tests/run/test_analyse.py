@@ -470,6 +470,16 @@ def test_a_monitor_that_drops_wells_costs_none(tiny_plate):
     assert report.exit_code == 0
 
 
+def test_a_monitor_that_fails_costs_no_well_and_is_told_once(tiny_plate, caplog):
+    def broken(outcome, through, wells):
+        raise KeyError("progress")
+
+    report = analyse(str(tiny_plate), here(), on_outcome=broken)
+    assert [outcome.attempts for outcome in report.outcomes] == [1, 1, 1]
+    assert report.exit_code == 0
+    assert caplog.text.count("the run goes on, and its monitor failed") == 1
+
+
 def test_an_interrupted_run_goes_on_where_it_was(tiny_plate, analysed_plate):
     def interrupt(outcome, through, wells):
         raise KeyboardInterrupt

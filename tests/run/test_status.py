@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hcs.cli.main import main
-from hcs.errors import WriteError
+from hcs.errors import StorageError, WriteError
 from hcs.plate.lock import acquire, look
 from hcs.plate.open import open_plate
 from hcs.plate.path import WellPath
@@ -150,6 +150,18 @@ def test_a_disk_that_is_full_costs_the_record_only(begun, monkeypatch, caplog):
     monkeypatch.setattr(type(plate.companion), "write", full)
     history.end(Report("tiny", (), ()), 1.0)
     assert "the record of this run is not complete: no space left" in caplog.text
+
+
+def test_records_that_cannot_be_dropped_cost_the_run_nothing(begun, monkeypatch, caplog):
+    plate, lock, _ = begun
+
+    def gone(*_arguments, **_options):
+        raise StorageError("cannot list tiny.hcs: Input/output error")
+
+    history = History(plate.companion, lock.token + 1)
+    monkeypatch.setattr(type(plate.companion), "sizes", gone)
+    history.begin(replace(make_plan(plate, Settings(wells=("A/01",))), wells=()))
+    assert "records of old runs stay: cannot list tiny.hcs" in caplog.text
 
 
 def test_status_is_printed_for_people_and_as_json(begun, capsys):
