@@ -13,12 +13,14 @@ reads them without the names of this module.
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
 from prefect import State, flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectConcurrentFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
@@ -30,9 +32,10 @@ from flows.progress import API_ERRORS, Progress
 from flows.watcher import Watcher, current_watcher, watching
 from hcs.errors import HcsError, StoppedError
 from hcs.plate.path import WellPath
-from hcs.run.analyse import Visit, analyse
+from hcs.run.analyse import analyse
 from hcs.run.outcome import OnOutcome, Report, WellOutcome
 from hcs.run.stopping import Stop
+from hcs.run.visits import AtOnce, Visit, spread
 from hcs.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -89,7 +92,7 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
         if watcher.on_outcome:
             watcher.on_outcome(outcome, through, wells)
 
-    def each(visit: Visit, wells: Sequence[WellPath], at_once: int) -> None:
+    def each(visit: Visit, wells: Sequence[WellPath], at_once: AtOnce) -> None:
         with progress.showing(visit.outcomes):
             _visit_as_tasks(visit, wells, at_once, progress, watcher.stop)
 
@@ -107,7 +110,7 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
 
 
 def _visit_as_tasks(
-    visit: Visit, wells: Sequence[WellPath], at_once: int, progress: Progress, stop: Stop
+    visit: Visit, wells: Sequence[WellPath], at_once: AtOnce, progress: Progress, stop: Stop
 ) -> None:
     """Visit each well in a task run of its own, in threads of this process."""
 
@@ -124,15 +127,19 @@ def _visit_as_tasks(
             return Failed(message=outcome.line)
         return Completed(message=outcome.line)
 
+    # Prefect complains of futures that nobody holds
+    begun = list[PrefectConcurrentFuture[Any]]()
+
+    def begin(well: WellPath) -> Future[Any]:
+        named = well_task.with_options(task_run_name=str(well))
+        begun.append(runner.submit(named, {"well": str(well)}))
+        return begun[-1].wrapped_future
+
     try:
-        runner: ThreadPoolTaskRunner[State[Any]] = ThreadPoolTaskRunner(max_workers=at_once)
+        threads = max(1, len(wells))
+        runner: ThreadPoolTaskRunner[State[Any]] = ThreadPoolTaskRunner(max_workers=threads)
         with runner, _stopping(visit):
-            futures = [
-                runner.submit(well_task.with_options(task_run_name=str(well)), {"well": str(well)})
-                for well in wells
-            ]
-            for future in futures:
-                future.wait()
+            for _ in spread(begin, wells, at_once):
                 if stop.is_asked:
                     # wells that nobody began get no task run
                     break

@@ -50,7 +50,7 @@ def noop_well(job: WellJob) -> well.WellOutcome:
 @contextmanager
 def noop_wells() -> Iterator[None]:
     """Have runs of this process send out wells that do nothing."""
-    with patch("hcs.run.analyse.analyse_well", noop_well):
+    with patch("hcs.run.visits.analyse_well", noop_well):
         yield
 
 

@@ -46,7 +46,7 @@ def poisoned(job):
 
 
 def test_a_well_that_kills_each_worker_is_quarantined_and_the_others_are_done(plate, monkeypatch):
-    monkeypatch.setattr("hcs.run.analyse.analyse_well", poisoned)
+    monkeypatch.setattr("hcs.run.visits.analyse_well", poisoned)
     report = analyse(str(plate), Settings(run=RunSettings(workers=2)))
     assert report.exit_code == 2
     attempts = {str(outcome.well): outcome.attempts for outcome in report.outcomes}

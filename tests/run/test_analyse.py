@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import hcs.run.analyse
+import hcs.run.visits
 from hcs.errors import LockedError, MissingError, SettingsError, WriteError
 from hcs.plate.commit import fingerprint, input_fingerprint, read_marker
 from hcs.plate.create import ImageSpec, create_field_image, create_plate
@@ -365,8 +366,8 @@ def test_a_bug_is_an_outcome_with_its_place_in_the_log(tiny_plate, monkeypatch):
             raise KeyError("label")
         return run_well(job)
 
-    run_well = hcs.run.analyse.analyse_well
-    monkeypatch.setattr("hcs.run.analyse.analyse_well", broken)
+    run_well = hcs.run.visits.analyse_well
+    monkeypatch.setattr("hcs.run.visits.analyse_well", broken)
     report = analyse(str(tiny_plate), here())
     (failed,) = report.failed
     assert failed.line.startswith("A/02 failed: KeyError: 'label'")
@@ -407,8 +408,8 @@ def test_a_passing_error_is_tried_again(tiny_plate, monkeypatch):
             raise OSError("the network was away")
         return run_well(job)
 
-    run_well = hcs.run.analyse.analyse_well
-    monkeypatch.setattr("hcs.run.analyse.analyse_well", flaky)
+    run_well = hcs.run.visits.analyse_well
+    monkeypatch.setattr("hcs.run.visits.analyse_well", flaky)
     report = analyse(str(tiny_plate), here())
     assert report.exit_code == 0
     assert [outcome.attempts for outcome in report.outcomes] == [1, 2, 1]
