@@ -10,6 +10,7 @@ from typing import Any
 
 from hcs.errors import WorkerError
 from hcs.run.calls import Cluster, Workers
+from hcs.run.missing import Missing
 from hcs.run.steps import GPU
 from hcs.run.stopping import Stop
 from hcs.run.workers import Coming, DaskWorkers, ThreadWorkers, dask_settings
@@ -19,8 +20,8 @@ _log = logging.getLogger(__name__)
 
 # until workers of this machine, or of a scheduler that is there already, answer, seconds
 _WORKERS_WITHIN_S = 60
-# until all of them are given up that a scheduler of others lost, seconds
-_BACK_WITHIN_S = 3600
+# until workers are given up that others start when there is work, seconds
+_COME_WITHIN_S = 6 * 3600
 # states of a nanny that starts no worker any more
 _ENDED = frozenset({"closed", "closing", "failed"})
 # a worker that is killed while it starts takes the others along
@@ -72,7 +73,7 @@ def _open(settings: RunSettings, stop: Stop) -> AbstractContextManager[Workers]:
     if settings.dask == "kubernetes":
         from hcs.run.cluster_kubernetes import kubernetes_pods
 
-        return kubernetes_pods(settings)
+        return kubernetes_pods(settings, stop)
     return _existing(settings, stop)
 
 
@@ -198,9 +199,11 @@ def _existing(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
             hint="start one with `dask scheduler`, or leave --dask away for local processes",
         ) from error
     with client:
+        missing = Missing(client, f"the scheduler at {settings.dask}")
         if settings.adaptive:
-            # somebody else starts them when there is work
-            yield DaskWorkers(client, _said_to_come(settings))
+            # somebody else starts them when there is work, perhaps from a queue
+            missing.patience_s = _COME_WITHIN_S
+            yield DaskWorkers(client, _said_to_come(settings), missing.look)
             return
         try:
             _wait_for_workers(client, 1, stop)
@@ -210,7 +213,7 @@ def _existing(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
                 hint=f"start some with `dask worker {settings.dask} --nthreads 1`; or set "
                 "run.adaptive, if they are started when there is work",
             ) from error
-        yield DaskWorkers(client, look=_Missing(client, settings.dask).look)
+        yield DaskWorkers(client, look=missing.look)
 
 
 def _wait_for_workers(client: Any, count: int, stop: Stop) -> None:  # noqa: ANN401 - untyped
@@ -226,41 +229,13 @@ def _wait_for_workers(client: Any, count: int, stop: Stop) -> None:  # noqa: ANN
         stop.check()
         left = end - time.monotonic()
         try:
-            client.wait_for_workers(count, timeout=min(_LOOK_S, max(left, 0)))
+            # without end, if it were 0
+            client.wait_for_workers(count, timeout=min(_LOOK_S, max(left, 0.01)))
         except TimeoutError:
             if left <= 0:
                 raise
         else:
             return
-
-
-class _Missing:
-    """Watches a scheduler of others, whose workers may all go, and come back.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    address : str
-    """
-
-    def __init__(self, client: Any, address: str) -> None:  # noqa: ANN401
-        self._client, self._address = client, address
-        self._seen = time.monotonic()
-        self._told = False
-
-    def look(self, _resources: Mapping[str, float]) -> None:
-        """Warn where no worker is there, and raise a WorkerError where none comes back."""
-        if self._client.scheduler_info(n_workers=1).get("workers"):
-            self._seen, self._told = time.monotonic(), False
-            return
-        if not self._told:
-            _log.warning("the scheduler at %s has no workers: waiting for them", self._address)
-            self._told = True
-        if time.monotonic() - self._seen > _BACK_WITHIN_S:
-            raise WorkerError(
-                f"the scheduler at {self._address} has had no workers for {_BACK_WITHIN_S:g} s",
-                hint="start some, and run again: what is finished is kept",
-            )
 
 
 def _said_to_come(settings: RunSettings) -> list[Coming]:

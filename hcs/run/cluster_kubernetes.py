@@ -19,16 +19,21 @@ import yaml
 
 from hcs.errors import WorkerError
 from hcs.run.calls import Workers
+from hcs.run.missing import Missing
 from hcs.run.steps import GPU
+from hcs.run.stopping import Stop
 from hcs.run.workers import Coming, DaskWorkers
 from hcs.settings import RunSettings
 
 _CPU_FILE = "kubernetes.custom-cluster-spec"
 _GPU_FILE = "kubernetes.hcs-gpu-workers"
+# nodes are started for pods, or other work ends first, seconds
+_NODES_WITHIN_S = 6 * 3600
+_LOOK = "`kubectl describe pods -l dask.org/cluster-name={}` says what its pods wait for"
 
 
 @contextmanager
-def kubernetes_pods(settings: RunSettings) -> Iterator[Workers]:
+def kubernetes_pods(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
     """Ask the Dask operator for a cluster, and for workers while there is work.
 
     Raises
@@ -36,13 +41,15 @@ def kubernetes_pods(settings: RunSettings) -> Iterator[Workers]:
     WorkerError
         If dask-kubernetes or the files are missing, no Kubernetes answers, it refuses, or the
         operator does not act.
+    StoppedError
+        If somebody asks for it while the operator acts.
     """
     from distributed import Client
 
     spec = cluster_spec(settings)
     fewest, most = settings.bounds
     coming = [Coming(most)]
-    with _cluster(spec) as cluster:
+    with _cluster(spec, stop) as cluster:
         if fewest < most:
             cluster.adapt(minimum=fewest, maximum=most)
         group = gpu_workers(settings)
@@ -51,7 +58,10 @@ def kubernetes_pods(settings: RunSettings) -> Iterator[Workers]:
             coming.append(Coming(settings.gpu_workers, GPU))
         with Client(cluster, set_as_default=False) as client:
             # a pod that waits for a node is waited for
-            yield DaskWorkers(client, coming)
+            name = spec["metadata"]["name"]
+            missing = Missing(client, f"DaskCluster {name}", _LOOK.format(name))
+            missing.patience_s = _NODES_WITHIN_S
+            yield DaskWorkers(client, coming, missing.look)
 
 
 def cluster_spec(settings: RunSettings) -> dict[str, Any]:
@@ -96,7 +106,7 @@ def _read(path: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _cluster(spec: Mapping[str, Any]) -> Iterator[Any]:
+def _cluster(spec: Mapping[str, Any], stop: Stop) -> Iterator[Any]:
     """Create a cluster of Dask, and remove it at the end."""
     try:
         import httpx
@@ -117,11 +127,13 @@ def _cluster(spec: Mapping[str, Any]) -> Iterator[Any]:
         ValueError,
     )
     try:
-        cluster = KubeCluster(
-            custom_cluster_spec=copy.deepcopy(spec),
-            create_mode=CreateMode.CREATE_ONLY,
-            shutdown_on_close=True,
-            quiet=True,
+        cluster = stop.unless_asked(
+            lambda: KubeCluster(
+                custom_cluster_spec=copy.deepcopy(spec),
+                create_mode=CreateMode.CREATE_ONLY,
+                shutdown_on_close=True,
+                quiet=True,
+            )
         )
     except refusals as error:
         _forget(KubeCluster, spec["metadata"]["name"])

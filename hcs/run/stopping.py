@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
-from threading import Event, RLock
+from threading import Event, RLock, Thread
 from typing import ParamSpec, TypeVar
 
 from hcs.errors import StoppedError
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+# who waits for something else looks so often whether somebody asked, seconds
+_LOOK_S = 0.5
 
 
 class Stop:
@@ -60,6 +64,26 @@ class Stop:
         """Wait so long, or until somebody asks; return whether somebody did."""
         return self._asked.wait(seconds)
 
+    def unless_asked(self, function: Callable[[], T]) -> T:
+        """Call a function that cannot be ended, and wait for it until somebody asks.
+
+        It is called in another thread, which nobody waits for after that: what it makes then, it
+        has to clear away by itself.
+
+        Raises
+        ------
+        StoppedError
+            If somebody asks before it returns.
+        Exception
+            What the function raises.
+        """
+        made: Future[T] = Future()
+        Thread(target=_call, args=(function, made), name="unless stopped", daemon=True).start()
+        while not made.done():
+            self.check()
+            wait([made], _LOOK_S)
+        return made.result()
+
     @contextmanager
     def calling(self, call: Callable[[], object]) -> Iterator[None]:
         """Have something called, once, when somebody asks inside the block or did before."""
@@ -73,6 +97,13 @@ class Stop:
             with self._one_at_a_time:
                 if call in self._calls:
                     self._calls.remove(call)
+
+
+def _call(function: Callable[[], T], made: Future[T]) -> None:
+    try:
+        made.set_result(function())
+    except BaseException as error:  # noqa: BLE001 - it is raised where the call is waited for
+        made.set_exception(error)
 
 
 # of the work that this thread is at; work in a process of its own is killed instead

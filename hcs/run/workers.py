@@ -93,7 +93,7 @@ class ThreadWorkers:
 
     def offers(self, resources: Mapping[str, float]) -> bool:
         """Say whether the thread for it has what a call asks for."""
-        return _has(self._resources, resources)
+        return has(self._resources, resources)
 
     def check(self, resources: Mapping[str, float]) -> None:
         """Do nothing: threads are always there."""
@@ -179,7 +179,7 @@ class DaskWorkers:
         if not resources:
             return True
         there = [worker["resources"] for worker in self._described()]
-        return any(_has(offered, resources) for offered in (*self._may_come(), *there))
+        return any(has(offered, resources) for offered in (*self._may_come(), *there))
 
     def check(self, resources: Mapping[str, float]) -> None:
         """Raise a WorkerError where no worker with the resources is there or can come any more."""
@@ -222,5 +222,6 @@ class DaskWorkers:
         return list(workers.values())
 
 
-def _has(offered: Mapping[str, float], asked: Mapping[str, float]) -> bool:
+def has(offered: Mapping[str, float], asked: Mapping[str, float]) -> bool:
+    """Say whether a worker that offers so much has what a call asks for."""
     return all(offered.get(name, 0) >= need for name, need in asked.items())

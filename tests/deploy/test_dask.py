@@ -11,11 +11,13 @@ import dask
 import distributed  # noqa: F401 - brings the defaults to compare with
 import pytest
 
-from hcs.run.workers import worker_environment
+from hcs.run.workers import dask_settings, worker_environment
 from tests.deployed import DEPLOY, documented, load
 
 # whatever it holds is passed on
 _FREE = ("distributed.nanny.pre-spawn-environ",)
+# of the processes that a `LocalCluster` starts
+_OF_LOCAL_ONES = ("distributed.deploy.lost-worker-timeout",)
 
 SERVE = """
 import asyncio, sys
@@ -78,6 +80,13 @@ def test_workers_have_the_environment_of_local_ones(monkeypatch):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     given = load("dask/hcs.yaml")["distributed"]["nanny"]["pre-spawn-environ"]
     assert {name: str(value) for name, value in given.items()} == worker_environment()
+
+
+def test_schedulers_and_workers_are_told_all_that_local_ones_are():
+    given = load("dask/hcs.yaml")
+    for name, value in dask_settings().items():
+        if name not in (*_FREE, *_OF_LOCAL_ONES):
+            assert dask.config.get(name, config=given) == value, name
 
 
 def test_what_dask_does_not_know_is_seen():

@@ -209,7 +209,7 @@ def test_local_processes_listen_on_this_machine_only(processes):
 def test_work_that_takes_too_long_each_time_is_reported(threads, tmp_path):
     hurried = Cluster(threads._workers, timeout_s=0.05)
     once = Attempts(Storage.open(tmp_path / "plate.hcs"), token=1, limit=1)
-    slow = Call("slow", time.sleep, (0.5,))
+    slow = Call("slow", time.sleep, (3,))
     with pytest.raises(CallTimeoutError, match=r"slow took longer than 0\.05 s"):
         hurried.run(slow, once)
 
@@ -355,7 +355,7 @@ def test_workers_of_others_that_go_are_waited_for_but_not_for_ever(monkeypatch, 
         others.scale(1)
         assert found.result() == 3
         others.scale(0)
-        monkeypatch.setattr("hcs.run.cluster._BACK_WITHIN_S", 0.5)
+        monkeypatch.setattr("hcs.run.missing.Missing.patience_s", 0.5)
         with pytest.raises(WorkerError, match=r"has had no workers for 0\.5 s"):
             cluster.run(Call("last", abs, (-3,)), attempts)
 

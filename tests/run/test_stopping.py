@@ -57,6 +57,17 @@ def test_what_is_gone_through_ends_when_somebody_asks():
     assert seen == [0, 1]
 
 
+def test_a_call_that_cannot_be_ended_is_left():
+    stop, over = Stop(), threading.Event()
+    assert stop.unless_asked(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        stop.unless_asked(lambda: 1 / 0)
+    threading.Timer(0.1, stop.ask).start()
+    with pytest.raises(StoppedError):
+        stop.unless_asked(over.wait)
+    over.set()
+
+
 def test_a_run_that_is_stopped_anywhere_is_finished_by_the_next_one(
     tiny_plate, analysed_plate, tmp_path
 ):
