@@ -29,13 +29,13 @@ def test_flows_are_found_and_take_their_parameters(name):
         assert taken["settings"].run.timeout_s == 7200
 
 
-def test_a_night_begins_every_evening_and_never_meets_another():
+def test_a_night_begins_every_evening_whatever_became_of_the_one_before():
     (schedule,) = DEPLOYMENTS["nightly"]["schedules"]
     cron = CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
     assert cron.timezone == "Europe/Zurich"
-    limit = DEPLOYMENTS["nightly"]["concurrency_limit"]
-    assert limit == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     assert [name for name, one in DEPLOYMENTS.items() if "schedules" in one] == ["nightly"]
+    # a limit is a lease in the server's memory: its restart would end the night
+    assert [name for name, one in DEPLOYMENTS.items() if "concurrency_limit" in one] == []
 
 
 def test_all_go_to_the_one_work_pool():

@@ -51,6 +51,12 @@ class Server:
             time.sleep(0.1)
         return sorted(states)
 
+    def bury(self, run: dict) -> None:
+        """Call a run that goes on dead, as an automation does."""
+        state = {"state": {"type": "CRASHED"}}
+        answer = httpx.post(f"{self._api}/flow_runs/{run['id']}/set_state", json=state, timeout=30)
+        assert answer.json()["status"] == "ACCEPT"
+
     def logs(self, run: dict, ending: str) -> list[str]:
         for _ in range(100):
             only = {"flow_run_id": {"any_": [run["id"]]}}
@@ -132,6 +138,18 @@ def test_a_run_with_networks_is_seen_as_any_other(server, tiny_plate, weights):
     tasks = server.task_states(run, count=2)
     assert [task[:2] for task in tasks] == [("A/01", "COMPLETED"), ("A/02", "FAILED")]
     assert "A/01: isl-nuclei, not done yet" in server.logs(run, ending="A/01 done")
+
+
+def test_a_run_that_was_taken_for_dead_goes_on_and_its_end_puts_that_right(server, tiny_plate):
+    def bury(_outcome: object, through: int, wells: int) -> None:
+        if through < wells:
+            server.bury(server.last_run())
+
+    settings = here("run.wells_in_flight=1", "wells=[A/01, A/02]")
+    assert run_flow(str(tiny_plate), settings, bury).exit_code == 0
+    run = server.last_run()
+    assert run["state"]["name"] == "Completed"
+    assert [task[1] for task in server.task_states(run, count=2)] == ["COMPLETED"] * 2
 
 
 def test_what_stops_a_run_is_raised_and_shown(server, tmp_path):

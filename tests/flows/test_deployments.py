@@ -76,7 +76,7 @@ def test_a_worker_runs_the_night_that_prefect_yaml_describes(prefect_api, made, 
     assert night["parameters"]["night"]["until"] == "07:00"
     (schedule,) = night["schedules"]
     assert (schedule["schedule"]["cron"], schedule["active"]) == ("0 18 * * *", True)
-    assert night["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert night["global_concurrency_limit"] is None
     assert set(night["parameter_openapi_schema"]["properties"]) == {"folder", "night", "settings"}
 
     # without `until` the night waits for no more plates

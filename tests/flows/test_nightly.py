@@ -20,7 +20,7 @@ from flows.notify import Apprise, Messenger
 from hcs.errors import MissingError
 from hcs.plate.lock import acquire
 from hcs.plate.open import open_plate
-from hcs.run.night_report import NightReport
+from hcs.run.night_report import NightReport, PlateRecord
 from hcs.run.night_settings import NightSettings
 from hcs.settings import Settings, load_settings
 from tests.plates import make_plate, still_ground
@@ -61,6 +61,12 @@ class Server:
             "flow_runs", flows={"name": {"any_": ["nightly"]}}, sort="START_TIME_DESC"
         )
         return found[0]
+
+    def bury(self, run: dict) -> None:
+        """Call a run that goes on dead, as an automation does."""
+        state = {"state": {"type": "CRASHED"}}
+        answer = httpx.post(f"{self._api}/flow_runs/{run['id']}/set_state", json=state, timeout=30)
+        assert answer.json()["status"] == "ACCEPT"
 
     def sub_flows(self, run: dict) -> dict[str, str]:
         found = self.filter("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run["id"]]}})
@@ -191,6 +197,20 @@ def test_plates_at_once_are_sub_flows_of_one_night(server, tmp_path):
     assert server.sub_flows(server.last_night()) == {"a.zarr": "Completed", "b.zarr": "Completed"}
 
 
+def test_a_night_that_was_taken_for_dead_goes_on_and_its_end_puts_that_right(server, tmp_path):
+    for name in ("a", "b"):
+        make_plate(tmp_path / f"{name}.zarr", {"A/01": FEW})
+
+    def bury(plate: PlateRecord) -> None:
+        if plate.url.endswith("a.zarr"):
+            server.bury(server.last_night())
+
+    report = run_nightly(str(tmp_path), here(), NightSettings(unchanged_min=0), bury)
+    assert states(report) == {"a": "done", "b": "done"}
+    assert server.last_night()["state"]["name"] == "Completed"
+    assert set(server.sub_flows(server.last_night()).values()) == {"Completed"}
+
+
 def test_what_stops_a_night_is_raised_shown_and_sent(server, tmp_path, web_sink):
     url, posted = web_sink
     _save_blocks(url, 1)
@@ -229,7 +249,7 @@ def test_an_api_that_is_gone_costs_no_plate(prefect_api, tmp_path, monkeypatch):
 # messages
 
 
-@pytest.mark.parametrize(("notify_on", "expected"), [("always", 1), ("work", 0), ("trouble", 0)])
+@pytest.mark.parametrize(("notify_on", "expected"), [("always", 1), ("trouble", 0)])
 def test_quiet_nights_are_told_only_where_that_is_wanted(
     prefect_api, tmp_path, web_sink, notify_on, expected
 ):
