@@ -147,7 +147,7 @@ def _analysed(url: str, settings: Settings, stop: Stop) -> PlateRun:
 def _told(report: NightReport, night: NightSettings, messenger: Messenger) -> NightReport:
     """Tell of the night: messages, where they are wanted, and the artifact."""
     link = _link()
-    trouble = report.exit_code != EXIT_DONE
+    trouble = report.is_trouble
     wanted = {"always": True, "work": report.had_work or trouble, "trouble": trouble}
     if wanted[night.notify_on]:
         name = PurePosixPath(report.folder).name

@@ -111,6 +111,20 @@ def kind_of(settings: Settings) -> str:
     return ", ".join(parts)
 
 
+def unattended(settings: Settings, stuck_after_h: float | None) -> Settings:
+    """Return settings with which no piece of work hangs for ever.
+
+    Examples
+    --------
+    >>> unattended(Settings(), stuck_after_h=6).run.timeout_s
+    21600.0
+    """
+    if settings.run.timeout_s is not None or stuck_after_h is None:
+        return settings
+    run = settings.run.model_copy(update={"timeout_s": stuck_after_h * 3600.0})
+    return settings.model_copy(update={"run": run})
+
+
 def share_of(settings: Settings, at_once: int) -> Settings:
     """Return the settings of one plate of several that are analysed at once on this machine.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -18,13 +18,12 @@ from zoneinfo import ZoneInfo
 
 from hcs.errors import HcsError, LockedError, PlateError, StoppedError, StorageError
 from hcs.plate.arrivals import absolute, find_plates
-from hcs.plate.storage import Storage
-from hcs.run.budget import NIGHT_FOLDER, Rates, in_words, next_time, share_of
+from hcs.run.budget import Rates, in_words, next_time, share_of, unattended
 from hcs.run.night_look import Ready, look_at, with_quarantine
+from hcs.run.night_notes import Notes, overdue
 from hcs.run.night_report import STATES, NightReport, PlateRecord, failed_record, record_of
 from hcs.run.night_run import RunPlate, unwatched
 from hcs.run.night_settings import NightSettings
-from hcs.run.night_summary import to_markdown
 from hcs.run.outcome import Report, failure_of
 from hcs.run.stopping import Stop
 from hcs.settings import Settings
@@ -38,7 +37,8 @@ _PAUSES_S = (5, 60)
 _ORDER = {state: number for number, state in enumerate(STATES)}
 # may be another the next time that somebody looks
 _PASSING = ("still arriving", "unreadable", "in use", "no time left")
-
+# nights remember since when
+_WAITING = ("still arriving", "in use")
 
 OnPlate = Callable[[PlateRecord], None]
 
@@ -133,13 +133,14 @@ class _Night:
         self._began = clock.now()
         self._zone = ZoneInfo(night.time_zone) if night.time_zone else None
         self._until = next_time(night.until, self._began, self._zone) if night.until else None
-        self._rates = Rates(folder)
+        self._rates, self._notes = Rates(folder), Notes(folder, self._began.astimezone(self._zone))
         self._names: tuple[str, ...] | None = None
         self._records = dict[str, PlateRecord]()
         self._warnings = list[str]()
         self._failure = ""
         self._put_off = set[str]()
         self._left = dict[str, Ready]()
+        self._under_way = set[str]()
         self._stop = stop
         self._one_at_a_time = threading.Lock()
 
@@ -172,7 +173,7 @@ class _Night:
             looked = list(threads.map(self._look_at, urls))
         for one in looked:
             if isinstance(one, PlateRecord):
-                self._records[one.url] = one
+                self._keep(one)
         ready = [one for one in looked if isinstance(one, Ready)]
         return sorted(ready, key=lambda one: (-one.own.priority, one.url))
 
@@ -203,8 +204,7 @@ class _Night:
             return False
         if self._clock.now() + timedelta(minutes=minutes) >= self._until:
             return False
-        # for who looks before the night is over
-        self.report()
+        self._leave_summary()
         self._clock.sleep(minutes * 60, self._stop)
         self._put_off.clear()
         return True
@@ -224,23 +224,36 @@ class _Night:
 
     def report(self) -> NightReport:
         """Sum up, and leave the summary beside the plates."""
-        report = NightReport(
+        report = self._summed_up(self._records)
+        if not report.stopped:
+            self._notes.end(report.plates)
+        warning = self._notes.leave(report)
+        return replace(report, warnings=(*report.warnings, *filter(None, [warning])))
+
+    def _leave_summary(self) -> None:
+        """Leave beside the plates what the night came to so far."""
+        left = {
+            url: PlateRecord(
+                url,
+                "under way" if url in self._under_way else "to come",
+                wells=len(plate.bytes_of),
+            )
+            for url, plate in self._left.items()
+        }
+        report = self._summed_up(self._records | left)
+        self._notes.leave(replace(report, is_over=False))
+
+    def _summed_up(self, records: Mapping[str, PlateRecord]) -> NightReport:
+        return NightReport(
             self._folder,
             self._began.astimezone(self._zone),
             self._now(),
             self._until and self._until.astimezone(self._zone),
-            tuple(sorted(self._records.values(), key=lambda one: (_ORDER[one.state], one.url))),
+            tuple(sorted(records.values(), key=lambda one: (_ORDER[one.state], one.url))),
             warnings=tuple(self._warnings),
             stopped=self._stop.is_asked and not self._failure,
             failure=self._failure,
         )
-        try:
-            beside = Storage.open(f"{self._folder}/{NIGHT_FOLDER}")
-            beside.write("summary.md", to_markdown(report).encode())
-        except HcsError as error:
-            warning = f"the summary is not left beside the plates: {error}"
-            return replace(report, warnings=(*report.warnings, warning))
-        return report
 
     def _now(self) -> datetime:
         return self._clock.now().astimezone(self._zone)
@@ -270,6 +283,9 @@ class _Night:
 
     def _visit(self, plate: Ready) -> None:
         begun = self._clock.now()
+        with self._one_at_a_time:
+            self._under_way.add(plate.url)
+            self._leave_summary()
         try:
             record = self._late(plate) or self._analysed(plate)
         except Exception as error:  # noqa: BLE001 - one bad plate never stops the others
@@ -278,11 +294,22 @@ class _Night:
         wells, files = record.wells or len(plate.bytes_of), plate.own.files
         record = replace(record, wells=wells, seconds=took, settings_files=files)
         with self._one_at_a_time:
-            self._records[plate.url] = record
+            record = self._keep(record)
             self._left.pop(plate.url)
+            self._under_way.remove(plate.url)
             if record.state in _PASSING:
                 self._put_off.add(plate.url)
+            self._leave_summary()
             self._tell(record)
+
+    def _keep(self, record: PlateRecord) -> PlateRecord:
+        if record.state in _WAITING:
+            now = self._clock.now()
+            since = self._notes.since(record.url, record.state, now)
+            late = overdue(since, now, self._settings.overdue_after_h)
+            record = replace(record, since=since.astimezone(self._zone), overdue=late)
+        self._records[record.url] = record
+        return record
 
     def _tell(self, record: PlateRecord) -> None:
         try:
@@ -294,7 +321,7 @@ class _Night:
         """Return the record of a plate that cannot be done in time; None for one that can."""
         if self._until is None:
             return None
-        settings = share_of(plate.own.settings, self._settings.at_once)
+        settings = self._settings_of(plate)
         left = (self._until - self._clock.now()).total_seconds()
         needs = self._rates.seconds(plate.n_bytes, settings) * self._settings.margin
         if left > needs or (left > 0 and not self._rates.is_measured(plate.n_bytes, settings)):
@@ -309,13 +336,17 @@ class _Night:
         )
 
     def _analysed(self, plate: Ready) -> PlateRecord:
-        settings = share_of(plate.own.settings, self._settings.at_once)
+        settings = self._settings_of(plate)
         expected = self._rates.seconds(plate.n_bytes, settings)
         self._stop.check()
         run = self._run(plate.url, settings, self._stop)
         self._measure(plate, run.report, settings)
         record = replace(record_of(plate.url, run.report), link=run.link, expected_s=expected)
         return with_quarantine(record)
+
+    def _settings_of(self, plate: Ready) -> Settings:
+        settings = unattended(plate.own.settings, self._settings.stuck_after_h)
+        return share_of(settings, self._settings.at_once)
 
     def _undone(self, plate: Ready, error: Exception) -> PlateRecord:
         # whatever a run says that is stopped from another thread

@@ -18,6 +18,8 @@ PlateState = Literal[
     "stopped",
     "unreadable",
     "in use",
+    "under way",
+    "to come",
     "still arriving",
     "nothing to do",
 ]
@@ -30,6 +32,8 @@ STATES: tuple[PlateState, ...] = (
     "no time left",
     "in use",
     "done",
+    "under way",
+    "to come",
     "still arriving",
     "nothing to do",
 )
@@ -57,7 +61,8 @@ class PlateRecord:
     url : str
     state : str
         ``failed``: nothing of it was done; ``in use``: by another run; ``no time left``: it was
-        not begun because of the hour; ``stopped``: the night was, before the plate was done.
+        not begun because of the hour; ``stopped``: the night was, before the plate was done;
+        ``under way``, ``to come``: while the night goes on.
     why, hint : str
         Why it is not done, and what to do about it.
     wells, done : int
@@ -74,6 +79,10 @@ class PlateRecord:
         Beside the plate, that changed its settings.
     link : str
         Where its run can be looked at.
+    since : datetime or None
+        That nights saw it in this state, of those that arrive or are in use.
+    overdue : bool
+        That is longer than it should be.
     """
 
     url: str
@@ -88,6 +97,8 @@ class PlateRecord:
     expected_s: float | None = None
     settings_files: tuple[str, ...] = ()
     link: str = ""
+    since: datetime | None = None
+    overdue: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,8 @@ class NightReport:
         Whether somebody stopped the night.
     failure : str
         What broke the night off; empty for one that came to its end.
+    is_over : bool
+        Whether it does not go on.
     """
 
     folder: str
@@ -119,6 +132,7 @@ class NightReport:
     warnings: tuple[str, ...] = ()
     stopped: bool = False
     failure: str = ""
+    is_over: bool = True
 
     @property
     def exit_code(self) -> int:
@@ -132,6 +146,12 @@ class NightReport:
             return EXIT_DONE
         some = any(plate.state in _SOME_DONE for plate in self.plates)
         return EXIT_PARTIAL if some else EXIT_FAILED
+
+    @property
+    def is_trouble(self) -> bool:
+        """Whether somebody should look: plates not done or overdue, warnings."""
+        overdue = any(plate.overdue for plate in self.plates)
+        return self.exit_code != EXIT_DONE or bool(self.warnings) or overdue
 
     @property
     def had_work(self) -> bool:

@@ -102,6 +102,18 @@ class NightSettings(BaseModel):
         description="work: when a plate was analysed or should have been; trouble: when not all "
         "is well",
     )
+    overdue_after_h: float | None = Field(
+        default=72,
+        ge=0,
+        description="hours after which a plate that nights still see arriving, or in use, is "
+        "trouble; more than the longest acquisition takes; null for never",
+    )
+    stuck_after_h: float | None = Field(
+        default=6,
+        gt=0,
+        description="hours after which a piece of work is ended and tried again, where "
+        "run.timeout_s is null: nobody is there to end what hangs; null for never",
+    )
 
     @model_validator(mode="after")
     def _ends(self) -> Self:

@@ -16,7 +16,8 @@ _LONGEST_TEXT = 3000
 _MOST_WELLS = 100
 _MOST_NAMES = 20
 _MOST_WELLS_OF_PLATE = 3
-_QUIET = ("still arriving", "nothing to do")
+# plates that take no row of their own
+_QUIET = ("to come", "still arriving", "nothing to do")
 # what means something to Markdown or HTML
 _SPECIAL = re.compile(r"([\\`*_\[\]<>&|#~!])")
 _HEAD = ("plate", "state", "wells", "done", "failed", "quarantined", "time", "why")
@@ -38,7 +39,7 @@ def to_text(report: NightReport, link: str = "") -> str:
     """Return the summary as lines of text, short enough for a chat."""
     lines = [_when(report)]
     for plate in report.plates:
-        lines += [] if plate.state in _QUIET else _lines(plate, report.folder)
+        lines += [] if _is_quiet(plate) else _lines(plate, report.folder)
     lines += _rest(report, str)
     lines += [f"warning: {warning}" for warning in report.warnings]
     text = "\n".join(_one_line(line) for line in lines)
@@ -55,6 +56,7 @@ def to_json(report: NightReport) -> dict[str, Any]:
         "began": report.began.isoformat(),
         "ended": report.ended.isoformat(),
         "until": report.until.isoformat() if report.until else None,
+        "over": report.is_over,
         "plates": [_plate_to_json(one) for one in report.plates],
         "warnings": report.warnings,
     }
@@ -83,10 +85,11 @@ def name_in(folder: str, url: str) -> str:
 
 
 def _markdown(report: NightReport, link: str) -> Iterator[str]:
-    yield f"# {escaped(report.line)}"
+    so_far = "" if report.is_over else "so far: "
+    yield f"# {so_far}{escaped(report.line)}"
     yield ""
     yield escaped(_when(report)) + (f" ([run]({link}))" if _is_web(link) else "")
-    rows = [one for one in report.plates if one.state not in _QUIET]
+    rows = [one for one in report.plates if not _is_quiet(one)]
     if rows:
         yield from ("", _row(_HEAD), _row(["---"] * len(_HEAD)))
         yield from (_row(_cells(one, report.folder)) for one in rows)
@@ -99,7 +102,13 @@ def _when(report: NightReport) -> str:
     took = in_words((report.ended - report.began).total_seconds())
     began, ended = (f"{when:%d %b %Y %H:%M}" for when in (report.began, report.ended))
     until = f", to be done by {report.until:%H:%M}" if report.until else ""
+    if not report.is_over:
+        return f"{report.folder}, since {began} ({took}){until}; the night goes on: as of {ended}"
     return f"{report.folder}, {began} to {ended} ({took}){until}"
+
+
+def _is_quiet(one: PlateRecord) -> bool:
+    return one.state in _QUIET and not one.overdue
 
 
 def _cells(one: PlateRecord, folder: str) -> list[str]:
@@ -144,12 +153,13 @@ def _told(well: WellOutcome) -> tuple[str, str, str]:
 def _rest(report: NightReport, show: Any) -> Iterator[str]:  # noqa: ANN401 - str is a type
     named = [(name_in(report.folder, one.url), one) for one in report.plates]
     for name, one in named:
-        if one.state == "still arriving":
+        if one.state == "still arriving" and not one.overdue:
             yield show(f"still arriving: {name}: {one.why}")
-    done = [name for name, one in named if one.state == "nothing to do"]
-    if done:
-        more = f" and {len(done) - _MOST_NAMES} more" if len(done) > _MOST_NAMES else ""
-        yield show(f"nothing to do: {', '.join(done[:_MOST_NAMES])}{more}")
+    for state in ("to come", "nothing to do"):
+        names = [name for name, one in named if one.state == state]
+        if names:
+            more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+            yield show(f"{state}: {', '.join(names[:_MOST_NAMES])}{more}")
 
 
 def _lines(one: PlateRecord, folder: str) -> Iterator[str]:
@@ -167,7 +177,9 @@ def _lines(one: PlateRecord, folder: str) -> Iterator[str]:
 
 
 def _why(one: PlateRecord) -> str:
-    return f"{one.why} ({one.hint})" if one.hint else one.why
+    since = f"since {one.since:%d %b %Y %H:%M}" if one.overdue and one.since else ""
+    told = ", ".join(filter(None, [since, one.why]))
+    return f"{told} ({one.hint})" if one.hint else told
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -164,7 +164,8 @@ def test_a_night_without_new_plates_starts_no_run_and_disturbs_nobody(server, fo
     before = _times(folder)
     assert states(run_nightly(str(folder), here(), night)) == {"old": "nothing to do"}
     after = _times(folder)
-    assert {name for name in after if after[name] != before.get(name)} == {"hcs.night/summary.md"}
+    changed = {Path(name).parent for name in after if after[name] != before.get(name)}
+    assert {str(one) for one in changed} == {"hcs.night", "hcs.night/summaries"}
     assert posted == []
     run = server.last_night()
     assert (run["state"]["name"], server.sub_flows(run)) == ("Completed", {})
@@ -249,13 +250,19 @@ def test_an_api_that_is_gone_costs_no_plate(prefect_api, tmp_path, monkeypatch):
 # messages
 
 
-@pytest.mark.parametrize(("notify_on", "expected"), [("always", 1), ("trouble", 0)])
+@pytest.mark.parametrize(
+    ("notify_on", "overdue_after_h", "expected"),
+    [("always", 72, 1), ("trouble", 72, 0), ("trouble", 0, 1)],
+)
 def test_quiet_nights_are_told_only_where_that_is_wanted(
-    prefect_api, tmp_path, web_sink, notify_on, expected
+    prefect_api, tmp_path, web_sink, notify_on, overdue_after_h, expected
 ):
     url, posted = web_sink
     _save_blocks(url, 1)
-    night = NightSettings(notify=("custom-webhook/screens",), notify_on=notify_on)
+    (tmp_path / "new.zarr").mkdir()
+    night = NightSettings(
+        notify=("custom-webhook/screens",), notify_on=notify_on, overdue_after_h=overdue_after_h
+    )
     run_nightly(str(tmp_path), here(), night)
     assert len(posted) == expected
 

@@ -131,11 +131,24 @@ def test_programs_get_all_of_it():
     ]
 
 
+def test_a_summary_of_a_night_that_goes_on_says_so_and_when():
+    plates = [PlateRecord(f"/p/{n}.zarr", "to come") for n in range(23)]
+    report = night(DONE, PlateRecord("/p/b.zarr", "under way", wells=24), *plates, is_over=False)
+    text = to_markdown(report)
+    assert text.startswith("# so far: 1 plate done, 1 under way, 23 to come\n")
+    assert "the night goes on: as of 22 Nov 2026 03:10" in text
+    assert [row[:3] for row in rows(text)[3:]] == [["b.zarr", "under way", "24"]]
+    assert "19.zarr and 3 more" in text
+    assert to_json(report)["over"] is False
+
+
 def test_exit_codes_are_those_of_a_run():
     codes = {state: night(PlateRecord("x", state)).exit_code for state in STATES}
     assert {state for state, code in codes.items() if code == 0} == {
         "in use",
         "done",
+        "under way",
+        "to come",
         "still arriving",
         "nothing to do",
     }
