@@ -28,6 +28,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.cancelling import heeding_cancellation, sigterm_as_ctrl_c
 from flows.from_command import run_from_command
+from flows.log import repeating_warnings
 from flows.progress import API_ERRORS, Progress
 from flows.watcher import Watcher, current_watcher, watching
 from hcs.errors import HcsError, StoppedError
@@ -97,7 +98,12 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
             _visit_as_tasks(visit, wells, at_once, progress, watcher.stop)
 
     try:
-        with watcher.told(), sigterm_as_ctrl_c(), heeding_cancellation(watcher.stop.ask):
+        with (
+            watcher.told(),
+            repeating_warnings(),
+            sigterm_as_ctrl_c(),
+            heeding_cancellation(watcher.stop.ask),
+        ):
             report = analyse(plate, settings, on_outcome=on_outcome, each=each, stop=watcher.stop)
     except (StoppedError, KeyboardInterrupt) as error:
         progress.stop()

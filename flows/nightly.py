@@ -25,6 +25,7 @@ from prefect.utilities.urls import url_for
 from flows.analyse import analyse_plate
 from flows.cancelling import heeding_cancellation, sigterm_as_ctrl_c
 from flows.from_command import run_from_command
+from flows.log import repeating_warnings
 from flows.night_watcher import NightWatcher, current_night_watcher
 from flows.notify import Messenger
 from flows.progress import API_ERRORS, Artifacts
@@ -110,7 +111,12 @@ def nightly(
 
     stop = watcher.stop
     try:
-        with watcher.told(), sigterm_as_ctrl_c(), heeding_cancellation(stop.ask):
+        with (
+            watcher.told(),
+            repeating_warnings(),
+            sigterm_as_ctrl_c(),
+            heeding_cancellation(stop.ask),
+        ):
             report = run_night(folder, settings, night, run=_analysed, on_plate=on_plate, stop=stop)
     except HcsError as error:
         messenger.send(f"hcs: no night in {folder}", str(error))

@@ -64,6 +64,18 @@ def listen() -> Iterator[list[str]]:
         log.setLevel(level)
 
 
+def is_heard() -> bool:
+    """Tell whether somebody listens to this thread.
+
+    Examples
+    --------
+    >>> with listen():
+    ...     is_heard()
+    True
+    """
+    return _listening.get() is not None
+
+
 def heard(error: BaseException) -> tuple[str, ...]:
     """Return what was said before an error, wherever that was.
 
