@@ -58,10 +58,12 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
 
     Prefect raises an exception of its own there, which is no `KeyboardInterrupt`.
     """
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGTERM)
+    # a handler that is not Python's is None, and could not be put back
+    if before is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ import fsspec
 
 from hcs.errors import MissingError, PlateError, StorageError
 from hcs.plate.group import OWN, read_attributes
-from hcs.plate.open import Plate
+from hcs.plate.open import IMAGES_OF, Plate
 from hcs.plate.path import WellPath
 from hcs.plate.storage import check_url, read_errors
 
@@ -83,9 +83,13 @@ def find_plates(folder: str, depth: int = 3) -> tuple[str, ...]:
 
 
 def is_product(plate: Plate) -> bool:
-    """Tell whether a plate is what a step made of another one, see `hcs.plate.sister`."""
+    """Tell whether a plate was made of another one, and holds no pixels to analyse.
+
+    What a step made (`hcs.plate.sister`), or results beside an input that is not written to
+    (`hcs.plate.output`); one with a copy of the pixels is a plate of its own.
+    """
     own = (read_attributes(plate.storage, plate.layout.version, "") or {}).get(OWN)
-    return isinstance(own, Mapping) and "product_of" in own
+    return isinstance(own, Mapping) and ("product_of" in own or IMAGES_OF in own)
 
 
 def pixels_of(plate: Plate) -> Pixels:

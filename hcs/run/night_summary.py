@@ -20,6 +20,7 @@ _MOST_WELLS_OF_PLATE = 3
 _QUIET = ("to come", "still arriving", "nothing to do")
 # what means something to Markdown or HTML
 _SPECIAL = re.compile(r"([\\`*_\[\]<>&|#~!])")
+_MENTION = re.compile(r"(?<!\w)@")
 _HEAD = ("plate", "state", "wells", "done", "failed", "quarantined", "time", "why")
 
 
@@ -42,7 +43,7 @@ def to_text(report: NightReport, link: str = "") -> str:
         lines += [] if _is_quiet(plate) else _lines(plate, report.folder)
     lines += _rest(report, str)
     lines += [f"warning: {warning}" for warning in report.warnings]
-    text = "\n".join(_one_line(line) for line in lines)
+    text = "\n".join(plain(line) for line in lines)
     if len(text) > _LONGEST_TEXT:
         text = text[:_LONGEST_TEXT].rpartition("\n")[0] + "\n... and more in the summary"
     return f"{text}\n{link}" if link else text
@@ -71,6 +72,18 @@ def escaped(text: str) -> str:
     a\|b\_\[c\](javascript:x) \<img\>
     """
     return _SPECIAL.sub(r"\\\1", _one_line(text))
+
+
+def plain(text: str) -> str:
+    """Return a text in which no chat finds a link with another name, or somebody to call.
+
+    Examples
+    --------
+    >>> plain("<!channel> <https://x|done> @here ann@host [done](https://x)")
+    '(!channel) (https://x|done) (at)here ann@host [done] (https://x)'
+    """
+    text = _one_line(text).replace("<", "(").replace(">", ")").replace("](", "] (")
+    return _MENTION.sub("(at)", text)
 
 
 def name_in(folder: str, url: str) -> str:

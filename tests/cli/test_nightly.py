@@ -49,6 +49,16 @@ def test_a_plate_that_fails_beside_one_that_is_done_ends_with_2(analysed_plate, 
     assert "A/01 failed: " in capsys.readouterr().err
 
 
+def test_names_of_plates_are_shown_and_not_obeyed(tmp_path, capsys):
+    folder = tmp_path / "\x1b]0;title\x07"
+    make_plate(folder / "\x1b[2J.zarr", {"A/01": still_ground(0, n_frames=1, side=32)})
+    assert call("nightly", folder, *HERE) == 1
+    captured = capsys.readouterr()
+    told = captured.out + captured.err
+    assert "?[2J.zarr: failed" in told
+    assert all(letter.isprintable() or letter == "\n" for letter in told)
+
+
 def test_flags_stand_over_the_file(tmp_path, capsys):
     (tmp_path / "my.yaml").write_text("{channel: phase, night: {until: 7:00, margin: 2}}")
     settings = ("--settings", tmp_path / "my.yaml")

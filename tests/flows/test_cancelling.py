@@ -101,6 +101,13 @@ def test_an_api_that_does_not_answer_cancels_nothing(monkeypatch, error):
         assert asked.wait(30)
 
 
+def test_a_handler_of_sigterm_that_is_not_pythons_is_left_alone(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("replaced"))
+    with cancelling.sigterm_as_ctrl_c():
+        pass
+
+
 def test_a_night_that_waits_for_plates_ends_when_it_is_cancelled(prefect_api, tmp_path):
     until = (datetime.now() + timedelta(hours=3)).strftime("%H:%M")
     night = NightSettings(until=until, look_every_min=60)

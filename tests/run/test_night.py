@@ -15,6 +15,7 @@ from hcs.errors import HcsError, LockedError, MissingError, PlateError, StorageE
 from hcs.plate.arrivals import find_plates
 from hcs.plate.lock import acquire
 from hcs.plate.open import open_plate
+from hcs.plate.output import make_output
 from hcs.plate.path import WellPath
 from hcs.plate.sister import make_sister
 from hcs.plate.storage import Storage
@@ -145,7 +146,9 @@ def test_a_sentinel_is_asked_before_the_plate_is_opened(night):
 
 
 def test_what_steps_made_and_what_is_excluded_is_no_input(night):
-    make_sister(open_plate(night.plate("a")), "isl-x")
+    plate = open_plate(night.plate("a"))
+    make_sister(plate, "isl-x")
+    make_output(plate, str(night.folder / "results.zarr"))
     night.plate("a_truth")
     night.plate("test_b")
     assert states(night(exclude=("*_truth.zarr", "test_*"))) == {"a": "done"}

@@ -115,6 +115,12 @@ def test_names_are_shown_and_never_obeyed():
     assert "\n# [x]" not in to_text(night(record))
 
 
+def test_names_call_nobody_in_a_chat_and_hide_no_link():
+    name = "<!channel> @everyone <https://evil|done> [done](https://evil)"
+    text = to_text(night(PlateRecord(f"/p/{name}.zarr", "failed", why=name)))
+    assert not any(markup in text for markup in ("<", ">", "@everyone", "]("))
+
+
 def test_programs_get_all_of_it():
     found = json.loads(json.dumps(to_json(night(PARTLY, LATE, DONE)), default=str))
     assert found["exit_code"] == 2
