@@ -128,7 +128,8 @@ class _Night:
         stop: Stop,
     ) -> None:
         self.on_plate: OnPlate = _ignore
-        self._folder, self._given, self._settings = folder, given, night
+        self._folder, self._settings = folder, night
+        self._given = unattended(given, night.stuck_after_h)
         self._run, self._clock = run, clock
         self._began = clock.now()
         self._zone = ZoneInfo(night.time_zone) if night.time_zone else None
@@ -345,8 +346,7 @@ class _Night:
         return with_quarantine(record)
 
     def _settings_of(self, plate: Ready) -> Settings:
-        settings = unattended(plate.own.settings, self._settings.stuck_after_h)
-        return share_of(settings, self._settings.at_once)
+        return share_of(plate.own.settings, self._settings.at_once)
 
     def _undone(self, plate: Ready, error: Exception) -> PlateRecord:
         # whatever a run says that is stopped from another thread

@@ -6,6 +6,7 @@ for that plate. Both hold what ``hcs settings`` prints, or some of it, and ``nig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,15 @@ import yaml
 
 from hcs.errors import SettingsError
 from hcs.plate.arrivals import parent_of, read_beside
-from hcs.settings import Settings, check_settings
+from hcs.settings import RunSettings, Settings, check_settings
 
 OF_FOLDER = "hcs.yaml"
 OF_PLATE = ".hcs.yaml"
 _DEEPEST = 20
+# what files beside plates cannot say of `run`; they may lower the rest
+_OF_THE_NIGHT = frozenset({"dask", "adaptive", "memory_per_worker", "dashboard"})
+# wells in flight for each worker, where nobody says how many
+_IN_FLIGHT = 2
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,9 @@ def settings_of(plate: str, folder: str, given: Settings) -> PlateSettings:
         check_settings(change, where=url)
         values = merged(values, change)
         files.append(url)
-    where = ", ".join(files) or "settings"
-    return PlateSettings(check_settings(values, where=where), priority, tuple(files))
+    own = check_settings(values, where=", ".join(files) or "settings")
+    own = own.model_copy(update={"run": _within(own.run, given.run)}) if files else own
+    return PlateSettings(own, priority, tuple(files))
 
 
 def merged(values: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,11 +127,33 @@ def _parse(content: bytes, url: str) -> dict[str, Any]:
 def _check_run(change: Mapping[str, Any], url: str) -> None:
     """Refuse a plate that says where it is analysed: schedulers run code, both ways."""
     run = change.get("run")
-    if isinstance(run, Mapping) and "dask" in run:
+    names = set(run) & _OF_THE_NIGHT if isinstance(run, Mapping) else set()
+    if isinstance(run, Mapping) and run.get("device", "cpu") != "cpu":
+        names.add("device")
+    if names:
+        told = ", ".join(f"run.{name}" for name in sorted(names))
         raise SettingsError(
-            f"{url}: run.dask is not a plate's to say",
+            f"{url}: {told} is not a plate's to say",
             hint="it holds for the night: give it with --settings or --set",
         )
+
+
+def _within(run: RunSettings, given: RunSettings) -> RunSettings:
+    """Return how a plate's work is spread, at the cost of others no more than the night's is."""
+    most = {
+        "workers": given.workers or given.n_workers,
+        "gpu_workers": given.gpu_workers,
+        "wells_in_flight": given.wells_in_flight or _IN_FLIGHT * given.n_workers,
+        "attempts": given.attempts,
+        "timeout_s": given.timeout_s or math.inf,
+    }
+    asked = {name: getattr(run, name) for name in most}
+    return run.model_copy(
+        update={
+            name: getattr(given, name) if value is None else min(value, most[name])
+            for name, value in asked.items()
+        }
+    )
 
 
 def _check_depth(text: str, url: str) -> None:

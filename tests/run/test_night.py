@@ -269,13 +269,13 @@ def test_what_nobody_thought_of_costs_its_plate_and_not_the_night(night, monkeyp
     assert (night.folder / NIGHT_FOLDER / "summary.md").is_file()
 
 
-def test_an_amount_of_memory_that_is_none_costs_the_plate_that_asks_for_it(night):
+def test_a_plate_that_asks_for_what_is_not_its_to_say_costs_that_plate(night):
     night.plate("a")
     night.plate("b")
     (night.folder / "a.hcs.yaml").write_text("run: {memory_per_worker: lots}")
     report = night()
     assert states(report) == {"a": "failed", "b": "done"}
-    assert "'lots' is no amount of memory" in report.plates[0].why
+    assert "run.memory_per_worker is not a plate's to say" in report.plates[0].why
 
 
 def test_a_quarantine_that_somebody_else_wrote_is_not_counted(analysed_plate):
@@ -604,10 +604,12 @@ def test_no_piece_of_work_hangs_for_ever_in_a_night(night):
     for name in ("a", "b"):
         night.plate(name)
     (night.folder / "b.hcs.yaml").write_text("run: {timeout_s: 60}")
+    (night.folder / "c.hcs.yaml").write_text("run: {timeout_s: 1000000}")
+    night.plate("c")
     night()
-    assert [one.run.timeout_s for one in night.settings] == [6 * 3600, 60]
+    assert [one.run.timeout_s for one in night.settings] == [6 * 3600, 60, 6 * 3600]
     night(stuck_after_h=None)
-    assert night.settings[-2].run.timeout_s is None
+    assert night.settings[3].run.timeout_s is None
 
 
 def test_a_folder_that_cannot_be_written_costs_the_summary_only(night):

@@ -55,6 +55,30 @@ def test_a_null_in_a_nearer_file_takes_a_setting_back(tmp_path):
     assert settings(tmp_path).settings.channel is None
 
 
+def test_a_plate_may_lower_what_it_costs_and_not_raise_it(tmp_path):
+    limits = ("workers=4", "attempts=3", "gpu_workers=2", "wells_in_flight=5", "timeout_s=60")
+    given = load_settings(overrides=[f"run.{limit}" for limit in limits])
+    write(tmp_path / "hcs.yaml", "run: {workers: 2, attempts: 9, device: cpu, span_frames: 7}")
+    own = settings(tmp_path, given=given).settings.run
+    assert (own.workers, own.attempts, own.timeout_s, own.span_frames) == (2, 3, 60, 7)
+    more = "{workers: 9999, gpu_workers: 99, wells_in_flight: 99, timeout_s: 1000}"
+    write(tmp_path / "may/hcs.yaml", f"run: {more}")
+    own = settings(tmp_path, given=given).settings.run
+    lower = {"attempts": 3, "span_frames": 7}
+    assert own == given.run.model_copy(update=lower)
+    # nor does it get rid of a limit
+    write(tmp_path / "may/hcs.yaml", "run: {workers: null, wells_in_flight: null, timeout_s: null}")
+    assert settings(tmp_path, given=given).settings.run == given.run.model_copy(update=lower)
+
+
+def test_without_a_number_of_workers_a_plate_has_no_more_than_the_night_would_start(tmp_path):
+    write(tmp_path / "hcs.yaml", "run: {workers: 9999, wells_in_flight: 9999}")
+    for given in (load_settings(overrides=[f"run.dask={dask}"]) for dask in ("local", "slurm")):
+        own = settings(tmp_path, given=given).settings.run
+        most = given.run.n_workers
+        assert (own.n_workers, own.wells_in_flight) == (most, 2 * most)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -67,6 +91,9 @@ def test_a_null_in_a_nearer_file_takes_a_setting_back(tmp_path):
         ("{night: {until: 7}}", r"may/hcs.yaml: night holds {'until': 7} \(beside a plate"),
         ("{night: {priority: high}}", r"night.priority is 'high', not a number"),
         ("{run: {dask: 'tcp://10.0.0.1:1'}}", r"run.dask is not a plate's to say"),
+        ("{run: {adaptive: [0, 9999]}}", r"run.adaptive is not a plate's to say"),
+        ("{run: {dashboard: 80, memory_per_worker: 1TB}}", r"run.dashboard, run.memory_per_worker"),
+        ("{run: {device: gpu}}", r"run.device is not a plate's to say"),
         ("!!python/object/apply:os.system [ls]", r"may/hcs.yaml is not YAML"),
     ],
 )
