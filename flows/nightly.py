@@ -32,7 +32,7 @@ from flows.progress import API_ERRORS, Artifacts
 from flows.watcher import Watcher, watching
 from hcs.errors import EXIT_DONE, EXIT_PARTIAL, HcsError
 from hcs.run.analyse import analyse
-from hcs.run.night import OnPlate, run_night
+from hcs.run.night import Clock, OnPlate, run_night
 from hcs.run.night_report import NightReport, PlateRecord
 from hcs.run.night_run import PlateRun
 from hcs.run.night_settings import NightSettings
@@ -109,7 +109,7 @@ def nightly(
         if watcher.on_plate:
             watcher.on_plate(record)
 
-    stop = watcher.stop
+    stop, clock = watcher.stop, Clock(scheduled=flow_run.scheduled_start_time)
     try:
         with (
             watcher.told(),
@@ -117,7 +117,9 @@ def nightly(
             sigterm_as_ctrl_c(),
             heeding_cancellation(stop.ask),
         ):
-            report = run_night(folder, settings, night, run=_analysed, on_plate=on_plate, stop=stop)
+            report = run_night(
+                folder, settings, night, run=_analysed, on_plate=on_plate, clock=clock, stop=stop
+            )
     except HcsError as error:
         messenger.send(f"hcs: no night in {folder}", str(error))
         return Failed(message=str(error))

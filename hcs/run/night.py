@@ -45,10 +45,14 @@ OnPlate = Callable[[PlateRecord], None]
 
 @dataclass(frozen=True)
 class Clock:
-    """What time it is, UTC, and how to let it pass, or until somebody says stop."""
+    """What time it is, UTC, how to let it pass or until somebody says stop, and when to begin.
+
+    `scheduled` is when the night should have begun; None for when it does.
+    """
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float, Stop], object] = lambda seconds, stop: stop.wait(seconds)
+    scheduled: datetime | None = None
 
 
 def run_night(
@@ -131,13 +135,13 @@ class _Night:
         self._folder, self._settings = folder, night
         self._given = unattended(given, night.stuck_after_h)
         self._run, self._clock = run, clock
+        self._warnings = list[str]()
         self._began = clock.now()
         self._zone = ZoneInfo(night.time_zone) if night.time_zone else None
-        self._until = next_time(night.until, self._began, self._zone) if night.until else None
+        self._until = self._last_hour()
         self._rates, self._notes = Rates(folder), Notes(folder, self._began.astimezone(self._zone))
         self._names: tuple[str, ...] | None = None
         self._records = dict[str, PlateRecord]()
-        self._warnings = list[str]()
         self._failure = ""
         self._put_off = set[str]()
         self._left = dict[str, Ready]()
@@ -255,6 +259,22 @@ class _Night:
             stopped=self._stop.is_asked and not self._failure,
             failure=self._failure,
         )
+
+    def _last_hour(self) -> datetime | None:
+        """Return until when to work: the hour after the night should have begun, if that was late.
+
+        By a night that begins at 7:05 instead of 18:00, the next 7:00 is not meant.
+        """
+        hour, longest_h = self._settings.until, self._settings.longest_h
+        if hour is None:
+            return None
+        scheduled = self._clock.scheduled or self._began
+        until = next_time(hour, min(scheduled, self._began), self._zone)
+        if longest_h is not None and until - self._began > timedelta(hours=longest_h):
+            until = next_time(hour, self._began - timedelta(days=1), self._zone)
+        if until <= self._began:
+            self._warn(f"it is {self._now():%H:%M}, the night should be over by {hour:%H:%M}")
+        return until
 
     def _now(self) -> datetime:
         return self._clock.now().astimezone(self._zone)

@@ -81,6 +81,13 @@ class NightSettings(BaseModel):
     time_zone: str | None = Field(
         default=None, description="of that hour, as in Europe/Zurich; null for the machine's"
     )
+    longest_h: float | None = Field(
+        default=None,
+        gt=0,
+        description="where that hour is more than so many hours away, the night comes too late (a "
+        "job that waited until the morning) and begins no plate; null for never; runs that Prefect "
+        "scheduled know when they should have begun",
+    )
     margin: float = Field(
         default=1.25, ge=1, description="the expected time of a plate is multiplied by this"
     )

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from email import message_from_string
 from email.policy import default
 from html import unescape
@@ -14,9 +15,14 @@ import pytest
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from prefect.states import Scheduled
 
+from flows.night_watcher import NightWatcher
 from flows.nightly import nightly, run_nightly
 from flows.notify import Apprise, Messenger
+from flows.watcher import watching
 from hcs.errors import MissingError
 from hcs.plate.lock import acquire
 from hcs.plate.open import open_plate
@@ -228,6 +234,23 @@ def test_a_deployment_passes_settings_as_plain_values(prefect_api, tmp_path):
     assert parameters["night"].until.hour == 7
     assert nightly(**parameters, return_state=True).is_completed()
     assert cloudpickle.loads(cloudpickle.dumps(nightly)).name == "nightly"
+
+
+def test_a_night_that_was_scheduled_earlier_keeps_its_hour(prefect_api, tmp_path):
+    make_plate(tmp_path / "a.zarr", {"A/01": FEW})
+    hour = datetime.now() - timedelta(minutes=30)
+    night = NightSettings(unchanged_min=0, until=hour.strftime("%H:%M"))
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(
+            nightly,
+            parameters={},
+            state=Scheduled(scheduled_time=hour.astimezone(UTC) - timedelta(hours=3)),
+        )
+    given = {"folder": str(tmp_path), "night": night, "settings": here()}
+    watcher = NightWatcher()
+    with watching(watcher):
+        run_flow(nightly, run, given, return_type="state")
+    assert states(watcher.night) == {"a": "no time left"}
 
 
 def test_an_api_that_is_gone_costs_no_plate(prefect_api, tmp_path, monkeypatch):

@@ -53,6 +53,7 @@ class Night:
         self.script: dict[str, Callable[[], object]] = {}
         self.takes_s = 60.0
         self.stop = Stop()
+        self.scheduled: datetime | None = None
 
     def plate(self, name: str, *wells: str) -> str:
         url = self.folder / f"{name}.zarr"
@@ -87,7 +88,7 @@ class Night:
             run=self.run,
             stop=self.stop,
             on_plate=lambda record: self.heard.append(Path(record.url).stem),
-            clock=Clock(lambda: self.time, self.sleep),
+            clock=Clock(lambda: self.time, self.sleep, self.scheduled),
         )
 
     def until(self, minutes: float) -> str:
@@ -485,6 +486,37 @@ def test_nothing_is_begun_after_the_hour(night):
     report = night(until=night.until(minutes=30), time_zone="UTC")
     assert states(report) == {"b": "no time left", "a": "done"}
     assert report.plates[0].why.endswith("0 s are left")
+
+
+def at(hour: int, minute: int = 0, day: int = 21) -> datetime:
+    return datetime(2026, 11, day, hour, minute, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("scheduled", "begins", "longest_h", "until"),
+    [
+        (at(18), at(18, 1), None, at(7, day=22)),
+        # the server was down: the hour is not that of the next day
+        (at(18), at(7, 5, day=22), None, at(7, day=22)),
+        (at(18), at(2, day=22), None, at(7, day=22)),
+        # nobody says when it should have begun
+        (None, at(7, 5), None, at(7, day=22)),
+        (None, at(7, 5), 16, at(7)),
+        (None, at(18), 16, at(7, day=22)),
+        # a clock that is behind the server's
+        (at(7, 1), at(6, 59), None, at(7)),
+    ],
+)
+def test_a_night_that_begins_late_ends_when_it_should_have(
+    night, scheduled, begins, longest_h, until
+):
+    night.plate("a")
+    night.time, night.scheduled = begins, scheduled
+    report = night(until="07:00", time_zone="UTC", longest_h=longest_h)
+    assert report.until == until
+    late = until < begins
+    assert states(report) == {"a": "no time left" if late else "done"}
+    assert report.warnings == (("it is 07:05, the night should be over by 07:00",) if late else ())
 
 
 def test_a_plate_of_which_half_was_done_measures_that_half(night):
