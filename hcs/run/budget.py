@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -25,8 +25,11 @@ _log = logging.getLogger(__name__)
 # beside the plates: rates and the last summary
 NIGHT_FOLDER = "hcs.night"
 _KEY = "rates.json"
-# of one worker, before anything was measured: a guess to tell people, nothing is decided by it
+# of one worker, before anything was measured: within a factor of 2 for SSL on processors
 _GUESS_S_PER_BYTE = 1e-7
+# by what is not measured, a plate may take so many times less, and is begun; the first of its kind
+# is the measurement, and a wrong guess shall not keep it from being one
+_GUESS_DOUBT, _SCALED_DOUBT = 4.0, 2.0
 # starting workers weighs more on a small plate: it tells nothing of one that is so much larger
 _LARGER = 4
 
@@ -72,11 +75,37 @@ class Rates:
         return rate is not None and n_bytes <= _LARGER * rate.largest
 
     def seconds(self, n_bytes: float, settings: Settings) -> float:
-        """Return how long so many decoded bytes will take, seconds; a guess before any measure."""
-        rate = self._rates.get(kind_of(settings))
+        """Return how long so many decoded bytes will take, seconds.
+
+        By the rate of this kind of work; of the same with another number of workers; or a guess.
+        """
+        guess = n_bytes * _GUESS_S_PER_BYTE / settings.run.n_workers
+        rate = self._rate(settings)
         if rate is None:
-            return n_bytes * _GUESS_S_PER_BYTE / settings.run.n_workers
-        return n_bytes * rate.seconds / rate.n_bytes
+            return guess
+        seconds = n_bytes * rate.seconds / rate.n_bytes
+        return seconds if n_bytes <= _LARGER * rate.largest else min(seconds, guess)
+
+    def at_least(self, n_bytes: float, settings: Settings, margin: float) -> float:
+        """Return in how many seconds the work may be done, at best; with a margin, if measured."""
+        seconds = margin * self.seconds(n_bytes, settings)
+        if self.is_measured(n_bytes, settings):
+            return seconds
+        rate = self._rate(settings)
+        scaled = rate is not None and n_bytes <= _LARGER * rate.largest
+        return seconds / (_SCALED_DOUBT if scaled else _GUESS_DOUBT)
+
+    def _rate(self, settings: Settings) -> Rate | None:
+        """Return the rate of this kind, or what is known of it with other numbers of workers."""
+        if rate := self._rates.get(kind_of(settings)):
+            return rate
+        kind, workers = _kind(settings), settings.run.n_workers
+        scaled = [
+            replace(rate, seconds=rate.seconds * there / workers)
+            for name, rate in self._rates.items()
+            if (there := _workers_of(name, kind))
+        ]
+        return max(scaled, key=lambda rate: rate.largest, default=None)
 
     def add(self, seconds: float, n_bytes: float, settings: Settings) -> None:
         """Remember what a plate took; where that cannot be written, for this night only."""
@@ -106,9 +135,18 @@ def kind_of(settings: Settings) -> str:
     >>> kind_of(Settings.model_validate({"run": {"workers": 4}}))
     'ssl, cpu, local, 4 workers'
     """
-    run = settings.run
-    parts = ("+".join(settings.methods), run.device, run.dask, f"{run.n_workers} workers")
-    return ", ".join(parts)
+    return f"{_kind(settings)}, {settings.run.n_workers} workers"
+
+
+def _kind(settings: Settings) -> str:
+    return ", ".join(("+".join(settings.methods), settings.run.device, settings.run.dask))
+
+
+def _workers_of(name: str, kind: str) -> int:
+    """Return with how many workers work was done, if it was of this kind; else 0."""
+    before, _, words = name.rpartition(", ")
+    number = words.removesuffix(" workers")
+    return int(number) if before == kind and number.isdecimal() else 0
 
 
 def unattended(settings: Settings, stuck_after_h: float | None) -> Settings:

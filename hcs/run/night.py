@@ -345,8 +345,7 @@ class _Night:
         settings = self._settings_of(plate)
         left = (self._until - self._clock.now()).total_seconds()
         needs = self._rates.seconds(plate.n_bytes, settings) * self._settings.margin
-        if left > needs or (left > 0 and not self._rates.is_measured(plate.n_bytes, settings)):
-            # the first plate of its kind and size is the measurement
+        if left > max(0, self._rates.at_least(plate.n_bytes, settings, self._settings.margin)):
             return None
         return PlateRecord(
             plate.url,

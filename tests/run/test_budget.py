@@ -24,13 +24,35 @@ def test_before_any_measure_twice_the_workers_take_half_the_time(tmp_path):
 
 def test_a_measured_rate_holds_for_its_kind_of_work_and_for_the_nights_to_come(tmp_path):
     rates = Rates(str(tmp_path))
-    guess = rates.seconds(1e9, TWO)
     rates.add(50, 2e9, ONE)
     for one in (rates, Rates(str(tmp_path))):
         assert one.is_measured(1e9, ONE)
         assert one.seconds(1e9, ONE) == 25
         assert not one.is_measured(1e9, TWO)
-        assert one.seconds(1e9, TWO) == guess
+
+
+def test_other_numbers_of_workers_share_what_was_measured(tmp_path):
+    rates = Rates(str(tmp_path))
+    rates.add(50, 1e9, ONE)
+    assert rates.seconds(1e9, TWO) == 25
+    assert rates.seconds(1e9, load_settings(overrides=["run.workers=5"])) == 10
+    # what counts is the largest plate
+    rates.add(1, 1e6, load_settings(overrides=["run.workers=3"]))
+    assert rates.seconds(1e9, TWO) == 25
+    for other in ("run.device=gpu", "run.dask=none", "methods=[ssl,isl]"):
+        changed = load_settings(overrides=["run.workers=2", other])
+        assert rates.seconds(1e9, changed) == 1e9 * 1e-7 / 2
+
+
+def test_the_less_is_known_the_shorter_the_work_may_be(tmp_path):
+    rates = Rates(str(tmp_path))
+    guess = rates.seconds(1e9, TWO)
+    assert rates.at_least(1e9, TWO, margin=1.5) == 1.5 * guess / 4
+    rates.add(200, 1e9, ONE)
+    assert rates.at_least(1e9, TWO, margin=1.5) == 1.5 * 100 / 2
+    assert rates.at_least(1e9, ONE, margin=1.5) == 1.5 * 200
+    # starting workers weighs on small plates: they keep no large one from being begun
+    assert rates.at_least(1e11, TWO, margin=1) == 1e11 * 1e-7 / 2 / 4
 
 
 def test_a_small_plate_measures_no_large_one(tmp_path):

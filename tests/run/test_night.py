@@ -488,6 +488,19 @@ def test_nothing_is_begun_after_the_hour(night):
     assert report.plates[0].why.endswith("0 s are left")
 
 
+def test_a_plate_of_a_kind_that_was_never_measured_is_begun_by_the_planners_guess(
+    night, monkeypatch
+):
+    url = night.plate("a")
+    n_bytes = sum(well.bytes_read for well in make_plan(open_plate(url), HERE).wells)
+    monkeypatch.setattr("hcs.run.budget._GUESS_S_PER_BYTE", 6000 / n_bytes)
+    # 100 minutes as guessed, a fourth of it at best
+    report = night(until=night.until(minutes=24), time_zone="UTC", margin=1)
+    assert states(report) == {"a": "no time left"}
+    assert report.plates[0].why == "needs about 1 h 40 min, 24 min are left"
+    assert states(night(until=night.until(minutes=26), time_zone="UTC", margin=1)) == {"a": "done"}
+
+
 def at(hour: int, minute: int = 0, day: int = 21) -> datetime:
     return datetime(2026, 11, day, hour, minute, tzinfo=UTC)
 
