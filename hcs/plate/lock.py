@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from hcs.errors import HcsError, LockedError, StorageError, WriteError
+from hcs.plate.storage import PARTIAL
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -198,10 +199,14 @@ def _make(companion: Storage, token: int, claim: Claim) -> bool:
 
 
 def _sweep(companion: Storage, token: int) -> None:
-    """Delete the claims before a token, and what writers of such left behind."""
+    """Delete the claims before a token, and what writers of such, or of its own, left behind.
+
+    One killed before its claim was there left its token to the next; who tries for it now loses.
+    """
     for key in companion.sizes(FOLDER):
         number = key.rpartition("/")[2].lstrip(".").partition(".")[0]
-        if number.isdigit() and int(number) < token:
+        first_kept = token + 1 if key.endswith(PARTIAL) else token
+        if number.isdigit() and int(number) < first_kept:
             companion.delete(key)
 
 

@@ -135,6 +135,14 @@ def test_a_holder_sweeps_what_was_left_beside_older_claims_only(local_companion:
     assert sorted(local_companion.sizes("lock")) == [left, "lock/00000002.json"]
 
 
+def test_a_holder_sweeps_what_one_left_that_was_killed_just_before_its_claim(
+    local_companion: Storage,
+) -> None:
+    local_companion.write("lock/.00000001.json.killed.partial", b"")
+    with take(local_companion) as held:
+        assert (held.token, list(local_companion.sizes("lock"))) == (1, ["lock/00000001.json"])
+
+
 def test_who_loses_its_temporary_file_to_a_faster_one_is_told_who_that_is(
     companion: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
