@@ -12,19 +12,35 @@ from numpy.typing import NDArray
 from zarr.abc.codec import BytesBytesCodec
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.core.array import AsyncArray, parse_array_metadata
+from zarr.storage import StorePath
 
 from hcs.errors import MissingError, PlateError, WriteError
+from hcs.plate.codecs import check_codecs
+from hcs.plate.group import document_key, read_document
 from hcs.plate.metadata import Level, Version
 from hcs.plate.multiscale import StoredArray
-from hcs.plate.storage import read_errors, write_errors
+from hcs.plate.storage import Storage, write_errors
 
 _NUMBERS = "buifc"
 # codecs that find a flipped bit: with a checksum of their own, or made of nothing else
 _CHECKSUMS = ("crc32", "crc32c", "adler32", "fletcher32", "gzip", "zlib")
 
 
-def open_array(store: Store, version: Version, path: str) -> zarr.Array[Any]:
+def open_array(storage: Storage, store: Store, version: Version, path: str) -> zarr.Array[Any]:
     """Return the array at a path; every chunk written through it is kept, even if it is empty.
+
+    Its metadata are read as any document is. Zarr would send each through its event loop, which
+    takes longer than all else, and a large plate has some ten thousand arrays.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of the metadata.
+    store : Store
+        Of the chunks.
+    version : {"0.4", "0.5"}
+    path : str
 
     Raises
     ------
@@ -36,15 +52,14 @@ def open_array(store: Store, version: Version, path: str) -> zarr.Array[Any]:
         They cannot be read now.
     """
     try:
-        with read_errors(path):
-            array = zarr.open_array(
-                store,
-                path=path,
-                mode="r" if store.read_only else "r+",
-                zarr_format=2 if version == "0.4" else 3,
-            )
-    except FileNotFoundError as error:
-        raise MissingError(f"there is no array at {path}") from error
+        document = read_document(
+            storage, document_key(path, ".zarray" if version == "0.4" else "zarr.json")
+        )
+        if document is None:
+            raise MissingError(f"there is no array at {path}")
+        check_codecs(document, path)
+        metadata: Any = parse_array_metadata(document)
+        opened = AsyncArray(metadata, StorePath(store, path), {"write_empty_chunks": True})
     except PlateError as error:
         problem = f"the array at {path} cannot be opened: {error.message}"
         raise PlateError(problem, error.hint) from error
@@ -58,8 +73,7 @@ def open_array(store: Store, version: Version, path: str) -> zarr.Array[Any]:
     ) as error:
         # what zarr says to metadata that it cannot make sense of
         raise PlateError(f"the array at {path} cannot be opened: {error}") from error
-    # zarr 3.1 ignores the `config` of an array that it opens
-    return array.with_config({"write_empty_chunks": True})
+    return zarr.Array(opened)
 
 
 def stored_array(array: zarr.Array[Any]) -> StoredArray:

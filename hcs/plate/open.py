@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -54,7 +55,8 @@ def open_plate(
     own = attributes.get(OWN)
     if isinstance(own, dict) and IMAGES_OF in own:
         plate.images = Storage.open(str(own[IMAGES_OF]))
-        plate.remember((f"its images are read from {plate.images.url}, which its root names",))
+        text = f"its images are read from {plate.images.url}, which its root names"
+        plate.remember("", (*plate.warnings, text))
     return plate
 
 
@@ -87,7 +89,7 @@ class Plate:
         self.storage = storage
         self.images = storage
         self.layout = layout
-        self._warnings = list(warnings)
+        self._warnings = {"": warnings}
         self._calibration = calibration
         self._wells = dict[WellPath, Well]()
         self._images = dict[str, FieldImage]()
@@ -99,8 +101,9 @@ class Plate:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was odd in the metadata read so far."""
-        return tuple(self._warnings)
+        """What was odd in the metadata read so far, in order, whichever thread came to it first."""
+        told = (self._warnings[path] for path in sorted(self._warnings))
+        return tuple(dict.fromkeys(chain.from_iterable(told)))
 
     @property
     def companion(self) -> Storage:
@@ -137,7 +140,7 @@ class Plate:
                 )
             attributes = self._attributes(str(path), f"well {path}")
             well, warnings = parse_well(path, self.layout.version, attributes)
-            self.remember(warnings)
+            self.remember(str(path), warnings)
             self._wells[path] = well
         return self._wells[path]
 
@@ -199,8 +202,9 @@ class Plate:
 
     def array(self, key: str) -> zarr.Array[Any]:
         """Return the array at a path in the plate, to read from."""
-        store = self.storage_of(key).zarr_store(read_only=True)
-        return open_array(store, self.layout.version, check_key(key))
+        storage = self.storage_of(key)
+        store = storage.zarr_store(read_only=True)
+        return open_array(storage, store, self.layout.version, check_key(key))
 
     def storage_of(self, key: str) -> Storage:
         """Return where a path in the plate is read: labels and tables here, all else at the images.
@@ -262,7 +266,7 @@ class Plate:
                 hint=f"its metadata list {some(levels)}; copy the plate anew",
             )
         image, warnings = parse_image(path, version, attributes, arrays, subject)
-        self.remember(warnings)
+        self.remember(key, warnings)
         return image.with_calibration(*self._calibration)
 
     def _attributes(self, key: str, subject: str) -> dict[str, Any]:
@@ -275,12 +279,11 @@ class Plate:
             )
         return attributes
 
-    def remember(self, warnings: tuple[str, ...]) -> None:
-        """Keep what was odd, each once."""
+    def remember(self, key: str, warnings: tuple[str, ...]) -> None:
+        """Keep what is odd about the group at a path."""
         for warning in warnings:
-            if warning not in self._warnings:
-                logger.debug("%s", warning)
-                self._warnings.append(warning)
+            logger.debug("%s", warning)
+        self._warnings[key] = warnings
 
 
 def is_result(key: str) -> bool:

@@ -90,10 +90,11 @@ class Pixels:
         own = own if isinstance(own, dict) else {}
         self._chunks = own.get("chunks")
         self._hint = _MAKE_ANEW if "step" in own else _COPY_ANEW
-        self._store = plate.storage_of(key).zarr_store(read_only=True)
+        storage = plate.storage_of(key)
+        self._store = storage.zarr_store(read_only=True)
         self._image = image
         path = f"{key}/{image.levels[level].path}"
-        self.array: zarr.Array[Any] = open_array(self._store, plate.layout.version, path)
+        self.array: zarr.Array[Any] = open_array(storage, self._store, plate.layout.version, path)
 
     @property
     def writes_all(self) -> bool:

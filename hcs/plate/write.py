@@ -168,6 +168,6 @@ def _write(
             raise WriteError(
                 f"level {level.path} of {key} is {y} x {x} pixels, not half of the level before"
             )
-        array = open_array(store, plate.layout.version, f"{key}/{level.path}")
+        array = open_array(plate.storage, store, plate.layout.version, f"{key}/{level.path}")
         write_aligned(array, start, np.squeeze(frames, axis=missing))
     return dict(sorted(store.manifest.items()))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hcs.errors import HcsError, MissingError, PlateError, WorkerError, WriteError
 from hcs.plate.check import find_problems
@@ -36,6 +39,10 @@ from hcs.run.steps import (
 from hcs.run.stopping import Stop
 from hcs.settings import RunSettings, Settings
 
+T = TypeVar("T")
+
+# a look at a well waits for the disk or the network
+_THREADS = 8
 _MEND = "mend it or import the well anew, then run again; the other wells are done without it"
 
 
@@ -159,14 +166,15 @@ def make_plan(plate: Plate, settings: Settings, stop: Stop | None = None) -> Pla
     stop = stop or Stop()
     steps = steps_of(settings)
     selected = select_wells(plate, settings.wells)
-    described = [describe_well(plate, well) for well in stop.heeded(selected)]
+    described: Sequence[WellPlan]
+    described = _at_once(lambda well: describe_well(plate, well), selected, stop)
     channel = _channel(described, settings, steps)
     readable = [well.well for well in described if not well.failure]
     checked = find_problems(plate, channel=channel or None, wells=readable)
     described = _with_problems(described, checked.problems)
     plan = Plan(plate.storage.url, settings, channel, steps, (), warnings=checked.warnings)
-    wanted = [_want(plate, well, plan) for well in stop.heeded(described)]
-    plan = replace(plan, wells=tuple(_look(plate, well, None) for well in stop.heeded(wanted)))
+    wells = _at_once(lambda well: _look(plate, _want(plate, well, plan), None), described, stop)
+    plan = replace(plan, wells=wells)
     if not plan.waits_for_pool:
         return plan
     return with_pool(plate, plan, current_pool(plate, plate_statistics(plate, plan, stop)), stop)
@@ -285,9 +293,21 @@ def plate_statistics(plate: Plate, plan: Plan, stop: Stop) -> dict[WellPath, Mar
 
 def with_pool(plate: Plate, plan: Plan, pool: Pool | None, stop: Stop) -> Plan:
     """Return a plan as it stands now, by the markers, with the plate's pooled model."""
-    return replace(
-        plan, pool=pool, wells=tuple(_look(plate, w, pool) for w in stop.heeded(plan.wells))
-    )
+    wells = _at_once(lambda well: _look(plate, well, pool), plan.wells, stop)
+    return replace(plan, pool=pool, wells=wells)
+
+
+def _at_once(look: Callable[[T], WellPlan], wells: Sequence[T], stop: Stop) -> tuple[WellPlan, ...]:
+    """Look at wells, several at once, in their order; each is many small files."""
+
+    def heeding(well: T) -> WellPlan:
+        stop.check()
+        return look(well)
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="plan") as threads:
+        # who listens to this thread hears what theirs say
+        looks = (partial(copy_context().run, heeding, well) for well in wells)
+        return tuple(threads.map(lambda look: look(), looks))
 
 
 def _look(plate: Plate, well: WellPlan, pool: Pool | None) -> WellPlan:

@@ -1,10 +1,12 @@
 """What is to be done, from metadata and markers alone."""
 
 import shutil
+from collections import Counter
 
 import pytest
 
 from hcs.errors import MissingError, SettingsError, WorkerError, WriteError
+from hcs.plate.local import LocalStorage
 from hcs.plate.open import open_plate
 from hcs.run.channel import choose_channel
 from hcs.run.plan import check_fit, make_plan, select_wells
@@ -43,6 +45,30 @@ def test_planning_reads_no_pixel(tiny_plate):
     for chunk in tiny_plate.glob("A/*/0/*/0/0/0/0/0"):
         chunk.write_bytes(b"no chunk")
     assert len(make_plan(open_plate(tiny_plate), Settings()).wells) == 3
+
+
+def test_planning_reads_each_document_once(tiny_plate, monkeypatch):
+    read, plain = Counter[str](), LocalStorage.read
+    monkeypatch.setattr(
+        LocalStorage,
+        "read",
+        lambda storage, key, most=None: read.update([key]) or plain(storage, key, most),
+    )
+    make_plan(open_plate(tiny_plate), Settings())
+    arrays = {f"{well}/0/0/.zarray" for well in ("A/01", "A/02", "B/01")}
+    assert arrays < read.keys()
+    # whose chunks are listed, with what they are then
+    assert {key for key, count in read.items() if count > 1} == arrays
+
+
+def test_what_is_odd_is_told_in_the_order_of_the_plate(tiny_plate):
+    for group in tiny_plate.glob("*/*/0/.zattrs"):
+        group.write_text(group.read_text().replace('"version"', '"release"'))
+    told = make_plan(open_plate(tiny_plate), Settings()).warnings
+    versions = [text for text in told if "does not say its OME-Zarr version" in text]
+    assert versions == [
+        f"field {well}/0 does not say its OME-Zarr version" for well in ("A/01", "A/02", "B/01")
+    ]
 
 
 def test_other_pixels_are_noticed(analysed_plate):

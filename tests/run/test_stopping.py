@@ -7,6 +7,7 @@ import pytest
 
 from hcs.errors import StoppedError
 from hcs.plate.open import open_plate
+from hcs.plate.path import WellPath
 from hcs.run.analyse import analyse
 from hcs.run.plan import make_plan
 from hcs.run.stopping import Stop
@@ -103,8 +104,10 @@ def test_threads_that_work_for_a_stopped_run_begin_no_other_frame(tiny_plate, mo
     assert (before, begun) == ([0], [0])
 
 
-def test_a_plan_of_many_wells_is_left_when_somebody_asks(tiny_plate):
-    stop = AskedAt(2)
+def test_a_plan_of_many_wells_is_left_when_somebody_asks(tiny_plate, monkeypatch):
+    described = list[WellPath]()
+    monkeypatch.setattr("hcs.run.plan.describe_well", lambda plate, well: described.append(well))
     with pytest.raises(StoppedError):
-        make_plan(open_plate(tiny_plate), HERE, stop)
-    assert stop.looks == 2
+        make_plan(open_plate(tiny_plate), HERE, AskedAt(2))
+    # several are looked at at once, but none any more
+    assert len(described) == 1
