@@ -293,7 +293,8 @@ def check_writable(plate: Plate) -> None:
     WriteError
         The plate is read-only, or its disk is full.
     """
-    key = f".writable{PARTIAL}"
+    # where `sweep` looks, should the run die here
+    key = f"tables/.writable{PARTIAL}"
     plate.storage.write_unflushed({key: b""})
     plate.storage.delete(key)
 

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hcs.plate.footer import column_sizes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -62,16 +64,15 @@ def from_parquet(content: bytes) -> pd.DataFrame:
 
     Raises
     ------
-    ArrowException, OSError
+    ArrowException, OSError, ValueError, LookupError, TypeError
         It is damaged, or decodes to more than a table has: a few bytes can repeat a value, or a
         long text, more often than a memory holds.
     """
+    sizes = column_sizes(content)
+    _check(sum(n_values for n_values, _ in sizes), _MOST_VALUES, "values")
+    _check(sum(n_bytes for _, n_bytes in sizes), _MOST_BYTES, "bytes")
     file = pq.ParquetFile(io.BytesIO(content))
     schema, metadata = file.schema_arrow, file.metadata
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    columns = [group.column(j) for group in groups for j in range(group.num_columns)]
-    _check(sum(column.num_values for column in columns), _MOST_VALUES, "values")
-    _check(sum(column.total_uncompressed_size for column in columns), _MOST_BYTES, "bytes")
     text = [field.name for field in schema if any(is_so(field.type) for is_so in _IS_TEXT)]
     # each text once, however often it comes
     table = pq.ParquetFile(io.BytesIO(content), metadata=metadata, read_dictionary=text).read()

@@ -147,8 +147,7 @@ def read_table(plate: Plate, where: FieldPath | None, name: str) -> pd.DataFrame
 def table_names(plate: Plate, where: FieldPath | None) -> tuple[str, ...]:
     """Return the names of a field's or the plate's tables, as its ``tables`` group lists them."""
     group = _tables_group(where)
-    attributes = read_attributes(plate.storage, plate.layout.version, group) or {}
-    return tuple(str(name) for name in attributes.get("tables", ()))
+    return _listed(read_attributes(plate.storage, plate.layout.version, group) or {})
 
 
 def _index(table: pd.DataFrame, kind: TableKind) -> tuple[str, str] | None:
@@ -216,11 +215,16 @@ def _files(
 
 def _list_table(plate: Plate, group: str, name: str) -> None:
     attributes = read_attributes(plate.storage, plate.layout.version, group)
-    names = list((attributes or {}).get("tables", ()))
+    names = _listed(attributes or {})
     if attributes is None or name not in names:
         # sorted: a run that was killed lists the same names in the same order
         listed = {"tables": sorted({*names, name})}
         write_group(plate.storage, plate.layout.version, group, (attributes or {}) | listed)
+
+
+def _listed(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    names = attributes.get("tables")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def _read_parquet(storage: Storage, key: str) -> pd.DataFrame:
@@ -228,7 +232,8 @@ def _read_parquet(storage: Storage, key: str) -> pd.DataFrame:
         return from_parquet(storage.read(key))
     except FileNotFoundError as error:
         raise CorruptError(f"{storage.url}/{key} is missing", hint=_MAKE_ANEW) from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        # pandas' own metadata in it may be damaged, too
         raise CorruptError(f"{storage.url}/{key} is damaged: {error}", hint=_MAKE_ANEW) from error
 
 

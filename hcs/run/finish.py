@@ -14,8 +14,16 @@ from typing import Any
 
 import pandas as pd
 
-from hcs.errors import QUALITY, HcsError, PlateError, StorageError, WorkerError
-from hcs.plate.commit import JSON, Marker, fingerprint, read_marker, remove_marker, write_marker
+from hcs.errors import QUALITY, CorruptError, HcsError, PlateError, StorageError, WorkerError
+from hcs.plate.commit import (
+    JSON,
+    Marker,
+    fingerprint,
+    read_marker,
+    remove_marker,
+    verify,
+    write_marker,
+)
 from hcs.plate.consolidated import renew_consolidated
 from hcs.plate.open import Plate, label_key
 from hcs.plate.path import FieldPath, WellPath
@@ -46,6 +54,7 @@ _log = logging.getLogger(__name__)
 
 STEP = "finish"
 TABLES = ("well_frames", "wells", "quarantine")
+_NO_MAP = "the plate map is left out of `wells`: %s"
 _NOT_DONE = (WorkerError.cause, "the well was not finished", "run again")
 # raise it when the same wells give other tables than before
 ALGORITHM = 3
@@ -167,17 +176,37 @@ def _is_empty(plate: Plate, field: FieldPath, name: str, state: str) -> bool:
 
 def _failed(plate: Plate, plan: Plan, report: Report) -> list[Quarantined]:
     """Return the wells that failed now, and those not looked at now that failed before."""
-    looked_at = {well.well.name for well in plan.wells}
-    before = QUARANTINE.empty()
-    if "quarantine" in table_names(plate, None):
-        before = read_table(plate, None, "quarantine")
-    kept = before[~before["well"].isin(looked_at) & (before["cause"] != QUALITY)]
-    rows = [Quarantined(*row) for row in kept.itertuples(index=False, name=None)]
+    looked_at = {well.well for well in plan.wells}
+    rows = _failed_before(plate, [well for well in plate.layout.wells if well not in looked_at])
     for outcome in report.failed:
         failure = outcome.failure
         told = (failure.cause, failure.message, failure.hint) if failure else _NOT_DONE
         rows.append(Quarantined(outcome.well.name, *told))
     return _in_order(plate, rows)
+
+
+def _failed_before(plate: Plate, wells: Sequence[WellPath]) -> list[Quarantined]:
+    """Return what the table says of wells that failed before; nothing of one that is not ours."""
+    if not wells or "quarantine" not in table_names(plate, None):
+        return []
+    try:
+        if problems := verify(plate, _vouched_for(plate, "tables/quarantine/")):
+            raise CorruptError("; ".join(problems), hint="hcs verify --repair, then hcs run")
+        before = QUARANTINE.arrange(read_table(plate, None, "quarantine")).astype(str)
+    except (HcsError, ValueError) as error:
+        # a row less costs less than the run
+        _log.warning("wells that failed before are left out of `quarantine`: %s", error)
+        return []
+    names = [well.name for well in wells]
+    kept = before[before["well"].isin(names) & (before["cause"] != QUALITY)]
+    return [Quarantined(*row) for row in kept.itertuples(index=False, name=None)]
+
+
+def _vouched_for(plate: Plate, prefix: str) -> dict[str, str]:
+    """Return the digests of files that the tables' marker tells, where there is one."""
+    done = read_marker(plate, None, STEP)
+    manifest = done.manifest if done else {}
+    return {key: digest for key, digest in manifest.items() if key.startswith(prefix)}
 
 
 def _with_flagged(
@@ -200,13 +229,13 @@ def _write_tables(
     failed: Sequence[Quarantined],
     token: int,
 ) -> None:
-    condition = _condition(plate)
+    condition, as_json = _condition(plate)
     parts: dict[str, JSON] = {
         "step": STEP,
         "version": ALGORITHM,
         "wells": [[str(one.well.well), one.state, one.standing.fingerprints] for one in ended],
         "quarantine": quarantine(failed).to_json(),
-        "condition": None if condition is None else condition.to_json(),
+        "condition": as_json,
     }
     done = read_marker(plate, None, STEP)
     if done is not None and done.fingerprint == fingerprint(parts):
@@ -217,7 +246,7 @@ def _write_tables(
     records = [_record(one) for one in ended]
     tables = {
         "well_frames": frames,
-        "wells": wells(records, frames, outputs.label_images, condition),
+        "wells": _wells(records, frames, outputs.label_images, condition),
         "quarantine": quarantine(_with_flagged(plate, failed, frames)),
     }
     manifest: dict[str, str] = {}
@@ -279,12 +308,29 @@ def _key(well: WellPlan) -> WellKey:
     return WellKey(well.well.row, well.well.column, first)
 
 
-def _condition(plate: Plate) -> pd.DataFrame | None:
-    """Return the plate map, if the plate has one that can be read."""
+def _condition(plate: Plate) -> tuple[pd.DataFrame | None, str | None]:
+    """Return the plate map, also as text, if the plate has one that can be read."""
     if "condition" not in table_names(plate, None):
-        return None
+        return None, None
     try:
-        return read_table(plate, None, "condition")
-    except HcsError as error:
-        _log.warning("the plate map is left out of `wells`: %s", error)
-        return None
+        condition = read_table(plate, None, "condition")
+        return condition, condition.to_json()
+    except (HcsError, ValueError, OverflowError) as error:
+        _log.warning(_NO_MAP, error)
+        return None, None
+
+
+def _wells(
+    records: Sequence[WellRecord],
+    frames: pd.DataFrame,
+    label_images: Sequence[str],
+    condition: pd.DataFrame | None,
+) -> pd.DataFrame:
+    """Return the table of wells, without a plate map that does not go with it."""
+    try:
+        return wells(records, frames, label_images, condition)
+    except ValueError as error:
+        if condition is None:
+            raise
+        _log.warning(_NO_MAP, error)
+        return wells(records, frames, label_images)

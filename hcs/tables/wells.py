@@ -176,7 +176,7 @@ def wells(
     Raises
     ------
     ValueError
-        If the plate map has a column of ours, or a well twice.
+        If the plate map has a column of ours, lacks one of those, or has a well twice.
     """
     done = {record.key.well for record in records if record.state != "failed"}
     table = pd.DataFrame(
@@ -316,11 +316,14 @@ def _summary(frames: pd.DataFrame) -> pd.DataFrame:
 def _with_condition(table: pd.DataFrame, condition: pd.DataFrame | None) -> pd.DataFrame:
     if condition is None:
         return table
+    missing = [name for name in _KEY if name not in condition]
+    if missing:
+        raise ValueError(f"plate map: it has no column {', '.join(missing)}")
     free = condition.drop(columns="path_in_well")
     problems = [
         f"its column {name!r} is one of ours" for name in free if name in table and name not in _KEY
     ]
-    names = free["row"] + free["column"]
+    names = free["row"].astype(str) + free["column"].astype(str)
     twice = names[names.duplicated()].unique()
     problems += [f"well {well} is in it twice" for well in twice]
     if problems:

@@ -18,6 +18,7 @@ from hcs.errors import CorruptError, LockedError, MissingError, StorageError
 from hcs.plate.commit import (
     EVERYTHING,
     Marker,
+    check_writable,
     fingerprint,
     input_fingerprint,
     open_marker,
@@ -27,6 +28,7 @@ from hcs.plate.commit import (
     verify,
     write_marker,
 )
+from hcs.plate.local import LocalStorage
 from hcs.plate.lock import Lock, acquire
 from hcs.plate.metadata import FieldImage, Level, Well
 from hcs.plate.path import FieldPath, WellPath
@@ -327,6 +329,18 @@ def test_sweep_removes_what_a_killed_writer_left(
     assert list(plate.storage.sizes()) == ["B/03/0/0/c/0/x.partial", "tables/wells/table.parquet"]
     assert sweep(plate) == []
     assert sweep(plate, EVERYTHING) == [f"{plate.storage.url}/B/03/0/0/c/0/x.partial"]
+
+
+def test_sweep_finds_what_is_left_where_a_run_dies_while_it_tries_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plate = plate_at(tmp_path)
+    with monkeypatch.context() as dying:
+        dying.setattr(LocalStorage, "delete", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit, match="killed"):
+            check_writable(plate)
+    assert sweep(plate) == [f"{plate.storage.url}/{key}" for key in ("tables/.writable.partial",)]
+    assert list(plate.storage.sizes()) == []
 
 
 def test_sweep_clears_the_scratch_folder(plate: BarePlate) -> None:

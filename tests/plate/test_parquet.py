@@ -1,4 +1,5 @@
 import io
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -65,3 +66,12 @@ def test_a_bomb_is_not_decoded(value: pa.Scalar, rows: int, groups: int, words: 
     assert len(content) < 1 << 21
     with pytest.raises(pa.ArrowInvalid, match=words):
         from_parquet(content)
+
+
+def test_a_flipped_bit_is_found_or_reads_as_a_table_and_never_ends_the_process() -> None:
+    content = to_parquet(pd.DataFrame({"well": ["B03", "B04"], "cause": ["disk full", "é"]}))
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        with suppress(pa.ArrowException, OSError, ValueError, LookupError, TypeError):
+            assert isinstance(from_parquet(bytes(damaged)), pd.DataFrame)

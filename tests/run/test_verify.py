@@ -20,12 +20,16 @@ from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.sister import create_product, make_sister
 from hcs.plate.write import write_product_frames
 from hcs.run.analyse import analyse
+from hcs.run.finish import TABLES
 from hcs.run.verify import Verified, verify_plate, withdraw
 from hcs.settings import Settings, load_settings
+from tests.corruptions import Corruption
 from tests.plates import make_plate, moving_cells, results_of
 
 A01, A02, B01 = (WellPath.parse(name) for name in ("A/01", "A/02", "B/01"))
 FIELD = FieldPath(A02, "0")
+# of a table of the plate
+FILES = (".zattrs", ".zgroup", "table.parquet")
 
 
 def here(*overrides: str) -> Settings:
@@ -133,18 +137,23 @@ def test_a_damaged_marker_is_a_step_to_be_done(analysed_plate):
     assert results_of(analysed_plate) == before
 
 
-@pytest.mark.parametrize(
-    "file", ["tiny.zarr/tables/wells/table.parquet", "tiny.hcs/ro-crate-metadata.json"]
-)
-def test_tables_of_the_plate_are_made_anew_alone(analysed_plate, file):
+OF_THE_PLATE = [f"tiny.zarr/tables/{table}/{file}" for table in TABLES for file in FILES]
+
+
+@pytest.mark.parametrize("kind", ["truncation", "deletion", "bit flip"])
+@pytest.mark.parametrize("file", [*OF_THE_PLATE, "tiny.hcs/ro-crate-metadata.json"])
+def test_tables_of_the_plate_are_made_anew_alone(analysed_plate, file, kind):
     before = results_of(analysed_plate)
     path = analysed_plate.parent / file
-    path.write_bytes(path.read_bytes()[:-9])
+    content = path.read_bytes()
+    flipped = bytes([content[0] ^ 1, *content[1:]])
+    Corruption(path, kind, flipped if kind == "bit flip" else content[:-9]).apply()
     found = repair(analysed_plate)
     assert [(damage.well, damage.name) for damage in found.damages] == [(None, "finish")]
     assert found.exit_code == 2
     report = analyse(str(analysed_plate), here())
     assert {outcome.state for outcome in report.outcomes} == {"kept"}
+    assert report.failure is None
     assert results_of(analysed_plate) == before
 
 
