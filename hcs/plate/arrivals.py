@@ -103,10 +103,12 @@ def pixels_of(plate: Plate) -> Pixels:
     PlateError, StorageError
         The plate cannot be listed.
     """
-    files, root = _open(plate.storage.url)
+    # those of a plate that holds results only lie elsewhere
+    url = plate.images.url
+    files, root = _open(url)
 
     def look(well: WellPath) -> tuple[set[str], datetime | None]:
-        with read_errors(plate.storage.url):
+        with read_errors(url):
             return _look(files.find(f"{root}/{well}", detail=True), root)
 
     with ThreadPoolExecutor(_THREADS) as threads:

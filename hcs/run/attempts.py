@@ -12,9 +12,11 @@ import logging
 import os
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
 from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from hcs.errors import StorageError, WorkerError, WriteError
 from hcs.plate.storage import Storage
@@ -23,6 +25,18 @@ _log = logging.getLogger(__name__)
 
 _Kind = Literal["json", "back", "retired"]
 _NOT_CHARGED: tuple[_Kind, ...] = ("back", "retired")
+
+
+@dataclass(frozen=True)
+class _Note:
+    """Who starts a piece of work, and when."""
+
+    host: str
+    process: int
+    time: float
+
+
+_note_reader = TypeAdapter(_Note)
 
 
 @dataclass(frozen=True)
@@ -51,8 +65,8 @@ class Attempts:
         WorkerError
             If the work was started as often as allowed and never came back.
         """
-        note = {"host": socket.gethostname(), "process": os.getpid(), "time": time.time()}
-        content = json.dumps(note).encode()
+        note = _Note(socket.gethostname(), os.getpid(), time.time())
+        content = json.dumps(asdict(note)).encode()
         charged = 0
         for number in count(1):
             if self.companion.create(self._key(name, number), content):
@@ -96,14 +110,24 @@ class Attempts:
     def latest_worker(self, name: str) -> str:
         """Return host and process of the latest start of any work below a name; empty for none."""
         keys = self.companion.sizes(f"attempts/{self.token:08d}/{name}")
-        notes = [json.loads(self.companion.read(key)) for key in keys if key.endswith(".json")]
-        latest = max(notes, key=lambda note: float(note["time"]), default=None)
-        return f"{latest['host']}:{latest['process']}" if latest else ""
+        notes = [_read_note(self.companion.read(key)) for key in keys if key.endswith(".json")]
+        told = [note for note in notes if note]
+        latest = max(told, key=lambda note: note.time, default=None)
+        return f"{latest.host}:{latest.process}" if latest else ""
 
     def _numbers(self, name: str, kind: _Kind = "json") -> list[int]:
         keys = self.companion.sizes(f"attempts/{self.token:08d}/{name}")
         starts = [key.rpartition("/")[2] for key in keys if key.endswith(f".{kind}")]
-        return [int(start.removesuffix(f".{kind}")) for start in starts]
+        numbers = [start.removesuffix(f".{kind}") for start in starts]
+        return [int(number) for number in numbers if number.isdecimal()]
 
     def _key(self, name: str, number: int, kind: _Kind = "json") -> str:
         return f"attempts/{self.token:08d}/{name}/{number}.{kind}"
+
+
+def _read_note(content: bytes) -> _Note | None:
+    """Return a note; None of one that is damaged, or half written where there are no links."""
+    try:
+        return _note_reader.validate_json(content)
+    except ValidationError:
+        return None

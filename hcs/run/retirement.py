@@ -8,6 +8,7 @@ worker would write where that one writes.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -15,7 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from hcs.errors import HcsError
 from hcs.run.attempts import Attempts
+
+_log = logging.getLogger(__name__)
 
 _NAME = "hcs-retirement"
 # what runs in this process: name and number of the start, and where it is written down
@@ -38,7 +42,11 @@ def retire() -> int:
     """Write down of all that runs in this process that its worker is retired; return how much."""
     running = list(_running.items())
     for (name, number), attempts in running:
-        attempts.retire(name, number)
+        try:
+            attempts.retire(name, number)
+        except HcsError as error:
+            # it is to end all the same: its successor writes where it writes
+            _log.warning("start %d of %s counts as one whose worker died: %s", number, name, error)
     return len(running)
 
 

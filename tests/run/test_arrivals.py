@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hcs.plate.open import open_plate
+from hcs.plate.output import make_output
 from hcs.plate.storage import Storage
 from hcs.run.arrivals import arrival_of, sentinel_of
 from hcs.run.night_settings import NightSettings
@@ -34,6 +35,12 @@ def test_a_complete_plate_has_arrived_when_its_pixels_rest(plate):
     assert told(plate, 59) == (False, "its pixels changed 59 min ago, and shall rest for 1 h 0 min")
     assert told(plate, 61) == (True, "complete and unchanged for 1 h 1 min")
     assert told(plate, 6, unchanged_min=5) == (True, "complete and unchanged for 6 min")
+
+
+def test_a_plate_of_results_has_arrived_when_the_pixels_of_its_input_rest(plate, tmp_path):
+    output = make_output(plate, str(tmp_path / "results.zarr"))
+    assert told(output, 59)[0] is False
+    assert told(output, 61) == (True, "complete and unchanged for 1 h 1 min")
 
 
 def empty(plate, place: str) -> None:

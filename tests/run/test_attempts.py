@@ -1,5 +1,6 @@
 """Starts are counted however the work ends, and by run."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -47,3 +48,15 @@ def test_two_starts_at_once_are_two(attempts):
     with ThreadPoolExecutor(3) as threads:
         numbers = list(threads.map(lambda _: attempts.start("B/03/1"), range(3)))
     assert sorted(numbers) == [1, 2, 3]
+
+
+def test_the_latest_worker_is_that_of_the_latest_note_that_can_be_read(attempts):
+    assert attempts.latest_worker("B/03/1") == ""
+    attempts.start("B/03/1/0")
+    known = attempts.latest_worker("B/03/1")
+    assert known.endswith(f":{os.getpid()}")
+    for number, content in enumerate((b"", b'{"host": "a"', b"[]", b'{"host": "a"}'), start=2):
+        attempts.companion.write(f"attempts/00000004/B/03/1/0/{number}.json", content)
+        attempts.companion.write("attempts/00000004/B/03/1/0/x.json", content)
+        assert attempts.latest_worker("B/03/1") == known
+    assert attempts.most("B/03/1") == 5
