@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypeAliasType
 
-from hcs.errors import CorruptError, MissingError, StorageError
+from hcs.errors import CorruptError, HcsError, MissingError, StorageError
 from hcs.plate.group import read_document
 from hcs.plate.lock import FOLDER as LOCK
 from hcs.plate.lock import check_token
@@ -275,7 +275,7 @@ def _problem(storage: Storage, key: str, expected: str) -> str:
         seen = storage.digest(key)
     except FileNotFoundError:
         return f"{key} is missing"
-    except StorageError as error:
+    except HcsError as error:
         return error.message
     if seen == expected:
         return ""

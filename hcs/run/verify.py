@@ -37,13 +37,15 @@ from hcs.run.steps import record_of
 IMPORT = "import"
 
 # input: pixels and metadata that we only read; step: what a marker vouches for, or the marker;
-# listing: a group that lists labels or tables; sister: the plate of predicted stains as such
-Part = Literal["input", "step", "listing", "sister"]
+# listing: a group that lists labels or tables; sister: the plate of predicted stains as such;
+# unread: what cannot be listed or read now, so that nothing is known of it
+Part = Literal["input", "step", "listing", "sister", "unread"]
 _CURES: Mapping[Part, str] = {
     "input": "import or copy it anew",
     "step": "hcs verify --repair, then hcs run",
     "listing": "hcs verify --repair",
     "sister": "hcs verify --repair",
+    "unread": "look at the disk, the network or the server, then hcs verify again",
 }
 
 
@@ -56,7 +58,7 @@ class Damage:
     well : WellPath or None
         None for what belongs to the plate.
     field : FieldPath or None
-    part : {"input", "step", "listing", "sister"}
+    part : {"input", "step", "listing", "sister", "unread"}
     name : str
         The step; of a listing, labels or tables.
     what : str
@@ -109,6 +111,8 @@ class Verified:
 def verify_plate(plate: Plate, wells: Sequence[WellPath]) -> Verified:
     """Read everything once and say what is damaged or missing; nothing is written.
 
+    What cannot be listed or read is named, and all else is looked at.
+
     Parameters
     ----------
     plate : Plate
@@ -117,18 +121,24 @@ def verify_plate(plate: Plate, wells: Sequence[WellPath]) -> Verified:
     """
     checked = find_problems(plate, wells=wells)
     warnings = list(checked.warnings)
-    if look(plate.companion).state == "held":
-        warnings.append("a run holds the plate: what it writes meanwhile may look damaged")
     damages = list[Damage]()
+    try:
+        if look(plate.companion).state == "held":
+            warnings.append("a run holds the plate: what it writes meanwhile may look damaged")
+    except HcsError as error:
+        damages.append(_unread(None, error))
     sisters = set[str]()
     for well in wells:
         problems = [text for path, text in checked.problems if path == well]
         own = _Markers(plate, well)
         sisters |= {marker.sister for marker in own.sound.values() if marker.sister}
-        damages += _input_damages(plate, well, problems, own.sound, warnings)
+        damages += _with_unread(well, _input_damages(plate, well, problems, own.sound, warnings))
         damages += own.damages()
     whole = _Markers(plate, None)
-    damages += [*whole.damages(), *_sister_damages(plate, sisters), *_crate_damages(plate, whole)]
+    damages += whole.damages()
+    for step in sorted(sisters):
+        damages += _with_unread(None, _sister_damages(plate, step))
+    damages += _with_unread(None, _crate_damages(plate, whole))
     return Verified(plate.storage.url, tuple(wells), tuple(damages), tuple(warnings))
 
 
@@ -164,6 +174,18 @@ def withdraw(plate: Plate, damages: Iterable[Damage], token: int) -> None:
         mend_sister(plate, step)
 
 
+def _with_unread(well: WellPath | None, damages: Iterable[Damage]) -> Iterator[Damage]:
+    """Yield damages, and at last what the look for them ended at."""
+    try:
+        yield from damages
+    except HcsError as error:
+        yield _unread(well, error)
+
+
+def _unread(well: WellPath | None, error: HcsError, field: FieldPath | None = None) -> Damage:
+    return Damage(well, field, "unread", "", error.message)
+
+
 class _Markers:
     """The markers of a well or of the plate, and what is wrong with what they vouch for."""
 
@@ -172,7 +194,12 @@ class _Markers:
         self._plate = plate
         self._well = well
         self._damaged = dict[str, str]()
-        for step in marked_steps(plate, well):
+        self._unread = list[Damage]()
+        try:
+            steps = marked_steps(plate, well)
+        except HcsError as error:
+            steps, self._unread = [], [_unread(well, error)]
+        for step in steps:
             try:
                 self.sound[step] = open_marker(plate, well, step)
             except HcsError as error:
@@ -183,6 +210,7 @@ class _Markers:
 
         A file that several steps write (the ROI tables) is sound as any of them wrote it.
         """
+        yield from self._unread
         for step, text in self._damaged.items():
             yield Damage(self._well, None, "step", step, text)
         found = {step: _file_damage(self._plate, marker) for step, marker in self.sound.items()}
@@ -196,8 +224,9 @@ class _Markers:
                 if (self.sound[step].sister, key) not in as_written:
                     yield Damage(self._well, self._field(key), "step", step, text)
             if not texts:
-                yield from self._unreadable(step)
-        yield from self._unlisted()
+                yield from _with_unread(self._well, self._unreadable(step))
+        for (field, kind), names in self._listings().items():
+            yield from _with_unread(self._well, self._unlisted(field, kind, names))
 
     def _unreadable(self, step: str) -> Iterator[Damage]:
         """Yield label images whose files are sound, but whose metadata cannot be read.
@@ -217,13 +246,18 @@ class _Markers:
                 if find_unlisted(self._plate, field, "labels", [name]) is None:
                     yield Damage(self._well, field, "step", step, error.message)
 
-    def _unlisted(self) -> Iterator[Damage]:
+    def _listings(self) -> dict[tuple[FieldPath | None, Kind], list[str]]:
+        """Return what each listing must hold."""
         names = dict[tuple[FieldPath | None, Kind], list[str]]()
         for field, kind, name in self._made(self.sound):
             names.setdefault((field, kind), []).append(name)
-        for (field, kind), listed in names.items():
-            if text := find_unlisted(self._plate, field, kind, listed):
-                yield Damage(self._well, field, "listing", kind, text)
+        return names
+
+    def _unlisted(
+        self, field: FieldPath | None, kind: Kind, names: Sequence[str]
+    ) -> Iterator[Damage]:
+        if text := find_unlisted(self._plate, field, kind, names):
+            yield Damage(self._well, field, "listing", kind, text)
 
     def _made(self, steps: Iterable[str]) -> dict[tuple[FieldPath | None, Kind, str], None]:
         """Return the label images and tables that steps made in the plate itself, in order."""
@@ -245,7 +279,7 @@ class _Markers:
 def _file_damage(plate: Plate, marker: Marker) -> dict[str, str]:
     try:
         written = plate.sister(marker.sister) if marker.sister else plate
-    except PlateError as error:
+    except HcsError as error:
         return dict.fromkeys([*marker.manifest][:1], error.message)
     return find_damage(written, marker.manifest)
 
@@ -267,7 +301,12 @@ def _input_damages(
         return
     whole = True
     for field in () if IMPORT in markers else plate.well(well).fields:
-        found = check_pixels(plate, field)
+        try:
+            found = check_pixels(plate, field)
+        except HcsError as error:
+            whole = False
+            yield _unread(well, error, field)
+            continue
         if found.n_absent:
             warnings.append(
                 f"field {field}: {found.n_absent} chunks are not there and read as empty; whether "
@@ -295,11 +334,10 @@ def _input_of(marker: Marker) -> object:
     return parts.get("input") if isinstance(parts, Mapping) else None
 
 
-def _sister_damages(plate: Plate, sisters: Iterable[str]) -> Iterator[Damage]:
-    for step in sorted(sisters):
-        for path, text in find_sister_damage(plate, step).items():
-            well = WellPath.parse(path) if "/" in path else None
-            yield Damage(well, None, "sister", step, text)
+def _sister_damages(plate: Plate, step: str) -> Iterator[Damage]:
+    for path, text in find_sister_damage(plate, step).items():
+        well = WellPath.parse(path) if "/" in path else None
+        yield Damage(well, None, "sister", step, text)
 
 
 def _crate_damages(plate: Plate, whole: _Markers) -> Iterator[Damage]:

@@ -9,16 +9,19 @@ import pytest
 import tifffile
 
 from hcs.cli.main import main
+from hcs.errors import PlateError, StorageError
 from hcs.ingest.pattern import Pattern
 from hcs.ingest.plan import plan_import
 from hcs.ingest.plate import PlateFormat, import_plate
 from hcs.plate.commit import Marker, read_marker, write_marker
+from hcs.plate.local import LocalStorage
 from hcs.plate.lock import acquire
 from hcs.plate.metadata import Channel
 from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.sister import create_product, make_sister
 from hcs.plate.write import write_product_frames
+from hcs.run import verify
 from hcs.run.analyse import analyse
 from hcs.run.finish import TABLES
 from hcs.run.verify import Verified, verify_plate, withdraw
@@ -174,6 +177,61 @@ def test_a_table_that_two_steps_write_is_sound_as_either_wrote_it(analysed_plate
         other = Marker("measure-isl_nuclei", "abc", {key: digest})
         write_marker(plate, A02, other, lock.token)
     assert look_at(analysed_plate).damages == ()
+
+
+# what cannot be read
+
+
+@pytest.mark.parametrize(
+    ("folder", "well"),
+    [
+        ("tiny.hcs/A/02", A02),
+        ("tiny.hcs/plate", None),
+        ("tiny.hcs/lock", None),
+        ("tiny.hcs/ro-crate-metadata.json", None),
+        ("tiny.zarr/A/02/.zattrs", A02),
+        ("tiny.zarr/A/02/0/0", A02),
+        ("tiny.zarr/A/02/0/labels", A02),
+        ("tiny.zarr/A/02/0/tables", A02),
+        ("tiny.zarr/A/01/0/0/.zarray", A01),
+        ("tiny.zarr/tables", None),
+    ],
+)
+@pytest.mark.parametrize("error", [StorageError, PlateError])
+def test_what_cannot_be_read_is_named_and_hides_nothing_else(
+    analysed_plate, monkeypatch, folder, well, error
+):
+    next(analysed_plate.glob("B/01/0/labels/ssl_cells/0/2/0/0/0")).unlink()
+    (lost,) = look_at(analysed_plate).damages
+
+    def failing(plain):
+        def act(storage, key="", *arguments, **options):
+            if f"{storage.url}/{key}/".startswith(f"{analysed_plate.parent}/{folder}/"):
+                raise error(f"cannot read {key}: Input/output error")
+            return plain(storage, key, *arguments, **options)
+
+        return act
+
+    for name in ("read", "sizes", "digest", "exists"):
+        monkeypatch.setattr(LocalStorage, name, failing(getattr(LocalStorage, name)))
+    found = [damage for damage in look_at(analysed_plate).damages if damage != lost]
+    assert {damage.well for damage in found} == {well}
+    assert all("cannot read" in damage.what for damage in found)
+    assert lost in look_at(analysed_plate).damages
+
+
+def test_what_cannot_be_read_is_not_mended_but_looked_for(analysed_plate, monkeypatch):
+    monkeypatch.setattr(verify, "find_unlisted", unreadable)
+    before = results_of(analysed_plate)
+    found = repair(analysed_plate)
+    assert {damage.cure for damage in found.damages} == {
+        "look at the disk, the network or the server, then hcs verify again"
+    }
+    assert results_of(analysed_plate) == before
+
+
+def unreadable(*_):
+    raise StorageError("cannot read it: Input/output error")
 
 
 # input
