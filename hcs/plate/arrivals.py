@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -14,7 +17,7 @@ import fsspec
 
 from hcs.errors import MissingError, PlateError, StorageError
 from hcs.plate.group import OWN, read_attributes
-from hcs.plate.open import IMAGES_OF, Plate
+from hcs.plate.open import IMAGES_OF, Plate, is_result
 from hcs.plate.path import WellPath
 from hcs.plate.storage import check_url, read_errors
 
@@ -118,6 +121,25 @@ def pixels_of(plate: Plate) -> Pixels:
     return Pixels(frozenset(fields), max(changed, default=None))
 
 
+def state_of(plate: str) -> str:
+    """Return a digest of the files of a plate, results aside, and of all that hcs noted beside it.
+
+    It changes whenever a file comes, goes, or is written or put in place anew.
+
+    Raises
+    ------
+    PlateError, StorageError
+        They cannot be listed.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for url in (plate, f"{plate.removesuffix('.zarr')}.hcs"):
+        files, root = _open(url)
+        with read_errors(url):
+            lines = sorted(_lines_of_disk(root) if _is_local(url) else _lines_of(files, root))
+        digest.update("\n".join(lines).encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
 def read_beside(plate: str, name: str) -> bytes | None:
     """Return the content of a small file in the folder that a plate lies in; None for no file.
 
@@ -187,6 +209,30 @@ def _open(url: str) -> tuple[Any, str]:
     if colon and protocol != "file":
         raise PlateError(f"cannot look into {url}", hint="give a local path or s3://bucket/prefix")
     return fsspec.filesystem("file"), absolute(url)
+
+
+def _is_local(url: str) -> bool:
+    return "://" not in url or url.startswith("file://")
+
+
+def _lines_of(files: Any, root: str) -> Iterator[str]:  # noqa: ANN401 - fsspec has no types
+    for name, about in files.find(root, detail=True).items():
+        key = name[len(root) + 1 :]
+        if not is_result(key):
+            yield f"{key}\t{about['size']}\t{_changed(about).isoformat()}"
+
+
+def _lines_of_disk(root: str, below: str = "") -> Iterator[str]:
+    """Give a line per file; fsspec takes ten times as long, and would look at results, too."""
+    with suppress(FileNotFoundError), os.scandir(f"{root}/{below}") as entries:
+        for entry in entries:
+            key = f"{below}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                if not is_result(key):
+                    yield from _lines_of_disk(root, f"{key}/")
+            elif not is_result(key):
+                about = entry.stat(follow_symlinks=False)
+                yield f"{key}\t{about.st_size}\t{about.st_mtime_ns}\t{about.st_ctime_ns}"
 
 
 def _folders_below(files: Any, tops: Iterable[str]) -> Iterator[str]:  # noqa: ANN401 - no types

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatch
 from zoneinfo import ZoneInfo
 
 from hcs.errors import HcsError, LockedError, PlateError, StoppedError, StorageError
-from hcs.plate.arrivals import absolute, find_plates
+from hcs.plate.arrivals import absolute
 from hcs.run.budget import Rates, in_words, next_time, share_of, unattended
-from hcs.run.night_look import Ready, look_at, with_quarantine
+from hcs.run.night_look import Ready, with_quarantine
 from hcs.run.night_notes import Notes, overdue
-from hcs.run.night_report import STATES, NightReport, PlateRecord, failed_record, record_of
+from hcs.run.night_queue import Queue
+from hcs.run.night_report import STATES, NightReport, PlateRecord, failed_plate, record_of
 from hcs.run.night_run import RunPlate, unwatched
 from hcs.run.night_settings import NightSettings
 from hcs.run.outcome import Report, failure_of
@@ -30,13 +30,9 @@ from hcs.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-# looking waits for the disk or the network
-_LOOKS_AT_ONCE = 4
 # between tries to list a folder, seconds: a file server is mounted, a bucket answers again
 _PAUSES_S = (5, 60)
 _ORDER = {state: number for number, state in enumerate(STATES)}
-# may be another the next time that somebody looks
-_PASSING = ("still arriving", "unreadable", "in use", "no time left")
 # nights remember since when
 _WAITING = ("still arriving", "in use")
 
@@ -106,11 +102,12 @@ def run_night(
     here.find()
     try:
         while not stop.is_asked:
-            if ready := here.look():
-                here.start(ready)
-            elif not here.wait():
+            here.work()
+            if not here.wait():
                 break
             here.find()
+        if stop.is_asked:
+            here.stop()
     except (KeyboardInterrupt, StoppedError):
         # Slurm sends it too, before a job's time is over: the morning wants its summary
         here.stop()
@@ -133,21 +130,20 @@ class _Night:
     ) -> None:
         self.on_plate: OnPlate = _ignore
         self._folder, self._settings = folder, night
-        self._given = unattended(given, night.stuck_after_h)
         self._run, self._clock = run, clock
         self._warnings = list[str]()
         self._began = clock.now()
         self._zone = ZoneInfo(night.time_zone) if night.time_zone else None
         self._until = self._last_hour()
         self._rates, self._notes = Rates(folder), Notes(folder, self._began.astimezone(self._zone))
-        self._names: tuple[str, ...] | None = None
+        self._queue = Queue(folder, unattended(given, night.stuck_after_h), night, clock.now, stop)
+        self._is_listed = False
         self._records = dict[str, PlateRecord]()
         self._failure = ""
-        self._put_off = set[str]()
-        self._left = dict[str, Ready]()
-        self._under_way = set[str]()
+        self._under_way = dict[str, Ready]()
         self._stop = stop
-        self._one_at_a_time = threading.Lock()
+        # who asks for the next plate waits for its look, who tells of one does not
+        self._choosing, self._one_at_a_time = threading.Lock(), threading.Lock()
 
     def find(self) -> None:
         """List the plates that are there; later on, those of the last time serve where that fails.
@@ -159,41 +155,29 @@ class _Night:
         """
         for pause in (*_PAUSES_S, 0):
             try:
-                self._names = find_plates(self._folder, self._settings.depth)
+                self._queue.find()
             except HcsError as error:
                 problem = error
             else:
+                self._is_listed = True
                 return
-            if self._names is None and not isinstance(problem, StorageError):
+            if not self._is_listed and not isinstance(problem, StorageError):
                 break
             self._clock.sleep(pause, self._stop)
-        if self._names is None:
+        if not self._is_listed:
             raise problem
         self._warn(f"new plates were not looked for at {self._now():%H:%M}: {problem}")
 
-    def look(self) -> list[Ready]:
-        """Look at every plate that is not through, and return those to begin, the first first."""
-        urls = [url for url in self._names or () if self._is_open(url)]
-        with ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="look") as threads:
-            looked = list(threads.map(self._look_at, urls))
-        for one in looked:
-            if isinstance(one, PlateRecord):
-                self._keep(one)
-        ready = [one for one in looked if isinstance(one, Ready)]
-        return sorted(ready, key=lambda one: (-one.own.priority, one.url))
-
-    def start(self, ready: Sequence[Ready]) -> None:
-        """Analyse plates, in order, and return when all are through."""
-        self._left = {one.url: one for one in ready}
+    def work(self) -> None:
+        """Analyse plates, one after the other or several at once, until none is ready."""
         at_once = self._settings.at_once
         if at_once == 1:
             # in this thread, where Ctrl-C is heard
-            for one in ready:
-                self._visit(one)
+            self._work()
             return
         with ThreadPoolExecutor(at_once, thread_name_prefix="plate") as threads:
             # who watches the night watches the plates
-            futures = [threads.submit(copy_context().run, self._visit, one) for one in ready]
+            futures = [threads.submit(copy_context().run, self._work) for _ in range(at_once)]
             try:
                 for future in futures:
                     future.result()
@@ -201,6 +185,16 @@ class _Night:
                 threads.shutdown(wait=False, cancel_futures=True)
                 self._stop.ask()
                 raise
+
+    def _work(self) -> None:
+        while not self._stop.is_asked:
+            with self._choosing:
+                plate = self._queue.next(self._keep)
+            if plate is None:
+                return
+            self._visit(plate)
+            with self._choosing:
+                self.find()
 
     def wait(self) -> bool:
         """Wait for new plates, if there is time; return whether to look again."""
@@ -211,14 +205,18 @@ class _Night:
             return False
         self._leave_summary()
         self._clock.sleep(minutes * 60, self._stop)
-        self._put_off.clear()
+        self._queue.begin_again()
         return True
 
     def stop(self) -> None:
         """End the night with what was on its way or to be begun."""
         self._stop.ask()
-        for plate in self._left.values():
-            self._records[plate.url] = _stopped(plate)
+        to_come, others = self._queue.to_come()
+        wells = dict.fromkeys(to_come, 0)
+        wells |= {url: len(plate.bytes_of) for url, plate in self._under_way.items()}
+        self._records |= {url: _stopped(url, count) for url, count in wells.items()}
+        if others:
+            self._warn(f"{others} plates that were finished before were not looked at again")
 
     def break_off(self, error: Exception) -> None:
         """End the night because of an error that nobody thought of."""
@@ -237,13 +235,11 @@ class _Night:
 
     def _leave_summary(self) -> None:
         """Leave beside the plates what the night came to so far."""
-        left = {
-            url: PlateRecord(
-                url,
-                "under way" if url in self._under_way else "to come",
-                wells=len(plate.bytes_of),
-            )
-            for url, plate in self._left.items()
+        to_come, _ = self._queue.to_come()
+        left = {url: PlateRecord(url, "to come") for url in to_come}
+        left |= {
+            url: PlateRecord(url, "under way", wells=len(plate.bytes_of))
+            for url, plate in self._under_way.items()
         }
         report = self._summed_up(self._records | left)
         self._notes.leave(replace(report, is_over=False))
@@ -283,29 +279,10 @@ class _Night:
         _log.warning("%s", text)
         self._warnings.append(text)
 
-    def _is_open(self, url: str) -> bool:
-        name = url.rpartition("/")[2]
-        if any(fnmatch(name, pattern) for pattern in self._settings.exclude):
-            return False
-        known = self._records.get(url)
-        return url not in self._put_off and (known is None or known.state in _PASSING)
-
-    def _look_at(self, url: str) -> Ready | PlateRecord | None:
-        try:
-            now = self._clock.now()
-            return look_at(url, self._folder, self._given, self._settings, now, self._stop)
-        except StoppedError:
-            raise
-        except StorageError as error:
-            # it may pass: the next look tells
-            return PlateRecord(url, "unreadable", error.message, error.hint)
-        except Exception as error:  # noqa: BLE001 - one bad plate never stops the others
-            return _failed(url, error)
-
     def _visit(self, plate: Ready) -> None:
         begun = self._clock.now()
         with self._one_at_a_time:
-            self._under_way.add(plate.url)
+            self._under_way[plate.url] = plate
             self._leave_summary()
         try:
             record = self._late(plate) or self._analysed(plate)
@@ -314,22 +291,21 @@ class _Night:
         took = (self._clock.now() - begun).total_seconds()
         wells, files = record.wells or len(plate.bytes_of), plate.own.files
         record = replace(record, wells=wells, seconds=took, settings_files=files)
+        self._queue.put_off(record)
+        record = self._keep(record)
         with self._one_at_a_time:
-            record = self._keep(record)
-            self._left.pop(plate.url)
-            self._under_way.remove(plate.url)
-            if record.state in _PASSING:
-                self._put_off.add(plate.url)
+            self._under_way.pop(plate.url)
             self._leave_summary()
             self._tell(record)
 
     def _keep(self, record: PlateRecord) -> PlateRecord:
-        if record.state in _WAITING:
-            now = self._clock.now()
-            since = self._notes.since(record.url, record.state, now)
-            late = overdue(since, now, self._settings.overdue_after_h)
-            record = replace(record, since=since.astimezone(self._zone), overdue=late)
-        self._records[record.url] = record
+        with self._one_at_a_time:
+            if record.state in _WAITING:
+                now = self._clock.now()
+                since = self._notes.since(record.url, record.state, now)
+                late = overdue(since, now, self._settings.overdue_after_h)
+                record = replace(record, since=since.astimezone(self._zone), overdue=late)
+            self._records[record.url] = record
         return record
 
     def _tell(self, record: PlateRecord) -> None:
@@ -370,10 +346,10 @@ class _Night:
     def _undone(self, plate: Ready, error: Exception) -> PlateRecord:
         # whatever a run says that is stopped from another thread
         if self._stop.is_asked or isinstance(error, StoppedError):
-            return _stopped(plate)
+            return _stopped(plate.url, len(plate.bytes_of))
         if isinstance(error, LockedError):
             return PlateRecord(plate.url, "in use", error.message, error.hint)
-        return _failed(plate.url, error)
+        return failed_plate(plate.url, error)
 
     def _measure(self, plate: Ready, report: Report, settings: Settings) -> None:
         done = (one.well for one in report.outcomes if one.state == "done")
@@ -382,19 +358,13 @@ class _Night:
             self._rates.add(report.seconds, n_bytes, settings)
 
 
-def _failed(url: str, error: Exception) -> PlateRecord:
-    if not isinstance(error, HcsError):
-        _log.error("plate %s", url, exc_info=error)
-    return failed_record(url, error)
-
-
-def _stopped(plate: Ready) -> PlateRecord:
+def _stopped(url: str, wells: int) -> PlateRecord:
     return PlateRecord(
-        plate.url,
+        url,
         "stopped",
         "the night was stopped before it was done",
         "the next night goes on where it was",
-        wells=len(plate.bytes_of),
+        wells=wells,
     )
 
 

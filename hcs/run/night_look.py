@@ -16,6 +16,7 @@ from hcs.plate.storage import Storage
 from hcs.plate.table import table_names
 from hcs.run import finish
 from hcs.run.arrivals import arrival_of, sentinel_of
+from hcs.run.night_memory import Memory, digest_of
 from hcs.run.night_report import PlateRecord, failed_record
 from hcs.run.night_settings import NightSettings
 from hcs.run.outcome import WellOutcome
@@ -49,7 +50,13 @@ class Ready:
 
 
 def look_at(
-    url: str, folder: str, given: Settings, night: NightSettings, now: datetime, stop: Stop
+    url: str,
+    folder: str,
+    given: Settings,
+    night: NightSettings,
+    now: datetime,
+    stop: Stop,
+    memory: Memory,
 ) -> Ready | PlateRecord | None:
     """Return a plate to begin, or why it is not begun; None for what is no input.
 
@@ -65,6 +72,8 @@ def look_at(
     now : datetime
         With a time zone.
     stop : Stop
+    memory : Memory
+        Spares the look at a plate that had nothing to do and is as it was.
 
     Raises
     ------
@@ -77,6 +86,10 @@ def look_at(
             return PlateRecord(url, "still arriving", arrival.why)
     try:
         own = settings_of(url, folder, given)
+        # as it was before the look: what changes meanwhile is seen by the next one
+        before = digest_of(url, own.settings) if was_finished(url) else ""
+        if before and (known := memory.recall(url, before)):
+            return known
         plate = open_plate(url, **own.settings.calibration.model_dump())
     except PlateError as error:
         return _unopened(url, error)
@@ -84,7 +97,15 @@ def look_at(
         return failed_record(url, error)
     if is_product(plate):
         return None
-    return _look(plate, own, night, now, stop)
+    found = _look(plate, own, night, now, stop)
+    if before and isinstance(found, PlateRecord) and found.state == "nothing to do":
+        memory.remember(found, before)
+    return found
+
+
+def was_finished(url: str) -> bool:
+    """Tell whether a run of a plate came to its end, whatever is to be done now."""
+    return Storage.open(url).sibling(".hcs").exists(f"plate/{finish.STEP}.json")
 
 
 def is_done(plate: Plate, plan: Plan) -> bool:
@@ -132,6 +153,11 @@ def _look(
     plate: Plate, own: PlateSettings, night: NightSettings, now: datetime, stop: Stop
 ) -> Ready | PlateRecord:
     url = plate.storage.url
+    if not was_finished(url):
+        # there is something to do, if it is there: no plan is needed to wait for it
+        arrival = arrival_of(plate, night, now)
+        if not arrival.is_there:
+            return PlateRecord(url, "still arriving", arrival.why, wells=len(plate.layout.wells))
     try:
         plan, error = make_plan(plate, own.settings, stop), None
     except StoppedError:

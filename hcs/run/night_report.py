@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from hcs.errors import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_STOPPED
+from hcs.errors import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_STOPPED, HcsError
 from hcs.run.outcome import Failure, Report, WellOutcome, failure_of
+
+_log = logging.getLogger(__name__)
 
 PlateState = Literal[
     "done",
@@ -192,6 +195,13 @@ def record_of(url: str, report: Report) -> PlateRecord:
         failed=report.failed,
         seconds=report.seconds,
     )
+
+
+def failed_plate(url: str, error: Exception) -> PlateRecord:
+    """Return the record of a plate that failed for whatever reason; the unexpected is logged."""
+    if not isinstance(error, HcsError):
+        _log.error("plate %s", url, exc_info=error)
+    return failed_record(url, error)
 
 
 def failed_record(url: str, error: BaseException) -> PlateRecord:

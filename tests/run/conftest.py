@@ -11,6 +11,7 @@ from hcs.plate.create import create_label_image
 from hcs.plate.open import Plate
 from hcs.plate.path import FieldPath
 from hcs.plate.write import write_label_frames
+from tests.nights import Night
 
 SHAPE = (24, 32)
 SEQUENCES = {"s1": (20, 21, 22), "s2": (5, 6)}
@@ -28,6 +29,12 @@ def put_labels(plate: Plate, field: str, frames: list[np.ndarray], name: str = "
     path = FieldPath.parse(field)
     create_label_image(plate, path, name, {})
     write_label_frames(plate, path, name, 0, np.stack(frames))
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Night:
+    """Return a night in a folder without plates."""
+    return Night(tmp_path)
 
 
 @pytest.fixture

@@ -1,117 +1,29 @@
 """A night: which plates are begun, in which order, and what becomes of them; runs are scripted."""
 
-import importlib
-import re
 import threading
 import uuid
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from hcs.errors import HcsError, LockedError, MissingError, PlateError, StorageError, WorkerError
-from hcs.plate.arrivals import find_plates
+from hcs.errors import LockedError, MissingError, PlateError, WorkerError
 from hcs.plate.lock import acquire
 from hcs.plate.open import open_plate
 from hcs.plate.output import make_output
-from hcs.plate.path import WellPath
 from hcs.plate.sister import make_sister
 from hcs.plate.storage import Storage
-from hcs.plate.table import write_table
 from hcs.run.budget import NIGHT_FOLDER, Rates
-from hcs.run.night import Clock, run_night
-from hcs.run.night_look import is_done, look_at, with_quarantine
-from hcs.run.night_report import NightReport, PlateRecord
+from hcs.run.night import run_night
+from hcs.run.night_look import is_done
 from hcs.run.night_run import PlateRun
 from hcs.run.night_settings import NightSettings
-from hcs.run.night_summary import to_text
 from hcs.run.outcome import Failure, Report, WellOutcome
 from hcs.run.plan import make_plan
 from hcs.run.stopping import Stop
 from hcs.settings import Settings, load_settings
-from tests.plates import make_plate, results_of, still_ground
-
-FEW = still_ground(0, n_frames=2, side=32)
-WELL = WellPath.parse("A/01")
-HERE = load_settings(overrides=["run.dask=none", "run.workers=1"])
-NOW = {"unchanged_min": 0}
-
-
-class Night:
-    """A folder, a clock that runs do move, and what was run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.time = datetime.now(UTC)
-        self.ran: list[str] = []
-        self.settings: list[Settings] = []
-        self.slept: list[float] = []
-        self.heard: list[str] = []
-        # what happens while a plate is analysed
-        self.script: dict[str, Callable[[], object]] = {}
-        self.takes_s = 60.0
-        self.stop = Stop()
-        self.scheduled: datetime | None = None
-
-    def plate(self, name: str, *wells: str) -> str:
-        url = self.folder / f"{name}.zarr"
-        make_plate(url, dict.fromkeys(wells or ("A/01",), FEW))
-        return str(url)
-
-    def run(self, url: str, settings: Settings, stop: Stop) -> PlateRun:
-        name = Path(url).stem
-        self.ran.append(name)
-        self.settings.append(settings)
-        self.time += timedelta(seconds=self.takes_s)
-        outcome = WellOutcome(WELL, "done")
-        scripted = self.script.get(name, lambda: None)()
-        if isinstance(scripted, WellOutcome):
-            outcome = scripted
-        done = (WELL,) if outcome.state == "done" else ()
-        return PlateRun(Report(url, done, (outcome,), seconds=self.takes_s), f"http://ui/{name}")
-
-    def sleep(self, seconds: float, stop: Stop) -> None:
-        if seconds < 61:
-            # between tries to list the folder
-            return
-        self.slept.append(seconds)
-        self.time += timedelta(seconds=seconds)
-        self.script.get("sleep", lambda: None)()
-
-    def __call__(self, settings: Settings = HERE, **night: object) -> NightReport:
-        return run_night(
-            str(self.folder),
-            settings,
-            NightSettings(**{**NOW, **night}),
-            run=self.run,
-            stop=self.stop,
-            on_plate=lambda record: self.heard.append(Path(record.url).stem),
-            clock=Clock(lambda: self.time, self.sleep, self.scheduled),
-        )
-
-    def until(self, minutes: float) -> str:
-        # hours have no seconds: begin on a full minute
-        self.time = self.time.replace(second=0, microsecond=0) + timedelta(minutes=1)
-        return f"{self.time + timedelta(minutes=minutes):%H:%M}"
-
-
-@pytest.fixture
-def night(tmp_path: Path) -> Night:
-    return Night(tmp_path)
-
-
-def states(report: NightReport) -> dict[str, str]:
-    return {Path(plate.url).stem: plate.state for plate in report.plates}
-
-
-def stop(error: Exception) -> Callable[[], object]:
-    def script() -> object:
-        raise error
-
-    return script
-
+from tests.nights import FEW, HERE, NOW, WELL, states, stop
+from tests.plates import make_plate, results_of
 
 # which plates
 
@@ -242,127 +154,6 @@ def test_a_plate_that_fails_stops_no_other(night):
     assert report.exit_code == 2
 
 
-@pytest.mark.parametrize(
-    ("where", "what"),
-    [
-        ("hcs.run.night.look_at", KeyError("wells")),
-        ("hcs.run.night.share_of", ModuleNotFoundError("No module named 'torch'")),
-        ("hcs.run.night.with_quarantine", KeyError("cause")),
-    ],
-)
-def test_what_nobody_thought_of_costs_its_plate_and_not_the_night(night, monkeypatch, where, what):
-    module, _, name = where.rpartition(".")
-    right = getattr(importlib.import_module(module), name)
-
-    def wrong(*given: object) -> object:
-        if "a.zarr" in str(given[0]) or getattr(given[0], "channel", "") == "phase":
-            raise what
-        return right(*given)
-
-    night.plate("a")
-    night.plate("b")
-    (night.folder / "a.hcs.yaml").write_text("channel: phase")
-    monkeypatch.setattr(where, wrong)
-    report = night()
-    assert states(report) == {"a": "failed", "b": "done"}
-    assert report.plates[0].why.startswith(type(what).__name__)
-    assert (report.exit_code, report.warnings) == (2, ())
-    assert (night.folder / NIGHT_FOLDER / "summary.md").is_file()
-
-
-def test_a_plate_that_asks_for_what_is_not_its_to_say_costs_that_plate(night):
-    night.plate("a")
-    night.plate("b")
-    (night.folder / "a.hcs.yaml").write_text("run: {memory_per_worker: lots}")
-    report = night()
-    assert states(report) == {"a": "failed", "b": "done"}
-    assert "run.memory_per_worker is not a plate's to say" in report.plates[0].why
-
-
-def test_a_quarantine_that_somebody_else_wrote_is_not_counted(analysed_plate):
-    write_table(
-        open_plate(analysed_plate), None, "quarantine", pd.DataFrame({"x": [1]}), "generic_table"
-    )
-    record = PlateRecord(str(analysed_plate), "done")
-    assert with_quarantine(record) == record
-
-
-def test_who_watches_the_night_never_stops_it(night):
-    night.plate("a")
-    night.plate("b")
-    night.heard = None
-    assert states(night()) == {"a": "done", "b": "done"}
-
-
-def test_a_plate_that_could_not_be_looked_at_for_a_moment_is_looked_at_again(night, monkeypatch):
-    looks = []
-
-    def shaky(*given: object) -> object:
-        looks.append(given)
-        if len(looks) == 1:
-            raise StorageError("cannot read a.zarr: Input/output error", hint="look at the disk")
-        return look_at(*given)
-
-    night.plate("a")
-    monkeypatch.setattr("hcs.run.night.look_at", shaky)
-    report = night(until=night.until(minutes=45), time_zone="UTC", look_every_min=20)
-    assert (night.ran, states(report)) == (["a"], {"a": "done"})
-
-
-def failing(monkeypatch, *answers: object) -> None:
-    """Have looks into the folder answer so, one after the other, and then as it is."""
-    left = list(answers)
-
-    def listed(*given: object) -> tuple[str, ...]:
-        answer = left.pop(0) if left else None
-        if isinstance(answer, Exception):
-            raise answer
-        return find_plates(*given)
-
-    monkeypatch.setattr("hcs.run.night.find_plates", listed)
-
-
-GONE = StorageError("cannot read plates: Input/output error")
-
-
-@pytest.mark.parametrize("problem", [GONE, MissingError("there is no folder plates")])
-def test_a_folder_that_cannot_be_listed_any_more_is_told_of_and_ends_no_night(
-    night, monkeypatch, problem
-):
-    night.plate("a")
-    night.plate("b")
-    night.script["b"] = lambda: night.plate("c")
-    failing(monkeypatch, None, *[problem] * 3)
-    report = night(until=night.until(minutes=100), time_zone="UTC", look_every_min=30)
-    assert states(report) == {"a": "done", "b": "done", "c": "done"}
-    (warning,) = report.warnings
-    assert re.fullmatch(rf"new plates were not looked for at \d\d:\d\d: {problem.message}", warning)
-
-
-def test_a_listing_that_fails_for_a_moment_is_tried_again(night, monkeypatch):
-    night.plate("a")
-    failing(monkeypatch, GONE, None, GONE, GONE)
-    report = night()
-    assert (states(report), report.warnings) == ({"a": "done"}, ())
-
-
-def test_a_night_whose_folder_cannot_be_listed_at_all_says_so(night, monkeypatch):
-    failing(monkeypatch, *[GONE] * 3)
-    with pytest.raises(HcsError, match="cannot read plates: Input/output error"):
-        night()
-
-
-def test_whatever_ends_a_night_it_is_summed_up(night, monkeypatch):
-    night.plate("a")
-    failing(monkeypatch, None, ZeroDivisionError("oh"))
-    report = night()
-    assert states(report) == {"a": "done"}
-    assert report.warnings == ("the night ended before its time: ZeroDivisionError: oh",)
-    assert (report.exit_code, report.stopped) == (2, False)
-    summary = (night.folder / NIGHT_FOLDER / "summary.md").read_text()
-    assert "warning: the night ended before its time" in summary
-
-
 def test_a_plate_in_use_is_told_and_no_failure(night):
     night.plate("a")
     night.script["a"] = stop(LockedError("plate a is locked by ann"))
@@ -423,7 +214,8 @@ def test_a_night_that_is_stopped_while_it_looks_or_analyses_begins_nothing_more(
     assert night.ran == ["a"]
     assert states(report) == {"a": "done", "b": "stopped"}
     again = night()
-    assert (again.plates, again.exit_code) == ((), 130)
+    assert states(again) == {"a": "stopped", "b": "stopped"}
+    assert (again.exit_code, night.ran) == (130, ["a"])
 
 
 def test_a_night_that_is_stopped_while_it_looks_at_a_plate_tells_so(night, monkeypatch):
@@ -433,9 +225,9 @@ def test_a_night_that_is_stopped_while_it_looks_at_a_plate_tells_so(night, monke
         night.stop.ask()
         night.stop.check()
 
-    monkeypatch.setattr("hcs.run.night.look_at", looking)
+    monkeypatch.setattr("hcs.run.night_queue.look_at", looking)
     report = night()
-    assert (report.plates, report.exit_code, night.ran) == ((), 130, [])
+    assert (states(report), report.exit_code, night.ran) == ({"a": "stopped"}, 130, [])
 
 
 def test_ctrl_c_while_nothing_is_there_to_do_ends_the_night(night):
@@ -570,99 +362,6 @@ def test_a_plate_in_use_is_tried_again_at_the_next_look(night):
     report = night(until=night.until(minutes=45), time_zone="UTC", look_every_min=20)
     assert night.ran == ["a", "a"]
     assert states(report) == {"a": "done"}
-
-
-# the summary
-
-
-def test_the_summary_lies_beside_the_plates(night):
-    night.plate("a")
-    report = night()
-    text = (night.folder / NIGHT_FOLDER / "summary.md").read_text()
-    assert text.startswith("# 1 plate done\n")
-    assert report.warnings == ()
-
-
-def test_while_a_night_goes_on_its_summary_says_how_far_it_is(night):
-    for name in ("a", "b", "c"):
-        night.plate(name)
-    summary, seen = night.folder / NIGHT_FOLDER / "summary.md", []
-    night.script["b"] = lambda: seen.append(summary.read_text())
-    night()
-    (so_far,) = seen
-    assert so_far.startswith("# so far: 1 plate done, 1 under way, 1 to come\n")
-    assert "; the night goes on: as of " in so_far
-    assert "to come: c.zarr" in so_far
-    assert "so far" not in summary.read_text()
-
-
-def test_the_summaries_of_earlier_nights_stay_for_two_months(night):
-    night.plate("a")
-    summaries = night.folder / NIGHT_FOLDER / "summaries"
-    for _ in range(3):
-        report = night()
-        night.time += timedelta(days=1)
-    names = sorted(path.name for path in summaries.iterdir())
-    assert len(names) == 3
-    assert names[-1] == f"{report.began:%Y-%m-%d_%H-%M-%S}.md"
-    assert (summaries / names[-1]).read_text() == (summaries.parent / "summary.md").read_text()
-    for day in range(70):
-        (summaries / f"2020-01-01_18-00-{day:02}.md").touch()
-    night()
-    kept = sorted(path.name for path in summaries.iterdir())
-    assert (len(kept), kept[-4:-1]) == (60, names)
-
-
-def test_a_plate_that_arrives_or_is_in_use_for_days_is_trouble(night):
-    night.plate("a")
-    (night.folder / "b.zarr").mkdir()
-    night.script["a"] = stop(LockedError("plate a is locked by ann"))
-    first = night()
-    assert not first.is_trouble
-    night.time += timedelta(hours=71)
-    assert not night().is_trouble
-    night.time += timedelta(hours=2)
-    late = night()
-    assert (late.is_trouble, late.exit_code) == (True, 0)
-    assert [plate.overdue for plate in late.plates] == [True, True]
-    told = f"still arriving: b.zarr: since {first.began:%d %b %Y %H:%M}, it has no metadata yet"
-    assert told in to_text(late)
-    assert not night(overdue_after_h=None).is_trouble
-
-    # another state is another wait
-    night.script.clear()
-    assert states(night()) == {"a": "done", "b": "still arriving"}
-    night.script["a"] = stop(LockedError("plate a is locked by bob"))
-    assert [plate.overdue for plate in night().plates] == [False, True]
-
-
-@pytest.mark.parametrize("content", ["no JSON", '{"in use: a": "monday"}'])
-def test_damaged_notes_of_nights_are_forgotten(night, content, caplog):
-    (night.folder / NIGHT_FOLDER).mkdir()
-    (night.folder / NIGHT_FOLDER / "waiting.json").write_text(content)
-    (night.folder / "a.zarr").mkdir()
-    assert states(night()) == {"a": "still arriving"}
-    assert "since when plates wait is forgotten" in caplog.text
-
-
-def test_no_piece_of_work_hangs_for_ever_in_a_night(night):
-    for name in ("a", "b"):
-        night.plate(name)
-    (night.folder / "b.hcs.yaml").write_text("run: {timeout_s: 60}")
-    (night.folder / "c.hcs.yaml").write_text("run: {timeout_s: 1000000}")
-    night.plate("c")
-    night()
-    assert [one.run.timeout_s for one in night.settings] == [6 * 3600, 60, 6 * 3600]
-    night(stuck_after_h=None)
-    assert night.settings[3].run.timeout_s is None
-
-
-def test_a_folder_that_cannot_be_written_costs_the_summary_only(night):
-    night.plate("a")
-    (night.folder / NIGHT_FOLDER).write_text("in the way")
-    report = night()
-    assert states(report) == {"a": "done"}
-    assert "the summary is not left beside the plates: cannot write" in report.warnings[0]
 
 
 # for real
