@@ -45,8 +45,10 @@ _AT_MOST_NAMED = 5
 # the first line of a marker: SHA-256 of the others
 _SEAL = re.compile(rb'\{\n "seal": "([^"]*)",\n')
 
-# where a run writes: labels and tables of fields, tables of the plate
-RESULTS = ("*/*/*/labels", "*/*/*/tables", "tables")
+# what tries whether a plate can be written to
+_WRITABLE = f".writable{PARTIAL}"
+# where a run writes: labels and tables of fields, tables of the plate, and for a try
+RESULTS = ("*/*/*/labels", "*/*/*/tables", "tables", f"*{_WRITABLE}*")
 EVERYTHING = (".",)
 
 
@@ -293,10 +295,8 @@ def check_writable(plate: Plate) -> None:
     WriteError
         The plate is read-only, or its disk is full.
     """
-    # where `sweep` looks, should the run die here
-    key = f"tables/.writable{PARTIAL}"
-    plate.storage.write_unflushed({key: b""})
-    plate.storage.delete(key)
+    plate.storage.write_unflushed({_WRITABLE: b""})
+    plate.storage.delete(_WRITABLE)
 
 
 def sweep(plate: Plate, folders: Sequence[str] = RESULTS) -> list[str]:

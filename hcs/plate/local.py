@@ -190,7 +190,10 @@ class LocalStorage(Storage):
                 list(THREADS.map(_flush_to_disk, step))
 
     def leftovers(self, folders: Iterable[str]) -> list[str]:
-        """Return temporary files of killed writers in folders, given as glob patterns, sorted."""
+        """Return temporary files of killed writers in folders, given as glob patterns, sorted.
+
+        A pattern may name such files themselves.
+        """
         root = Path(self.url)
         tops = [
             top for folder in folders for top in (root.glob(folder) if folder != "." else [root])
@@ -198,6 +201,7 @@ class LocalStorage(Storage):
         # a link out of the plate leads to files of others
         inside = [top for top in tops if _is_below(top, root)]
         found = {path for top in inside for path in top.glob(f"**/*{PARTIAL}")}
+        found |= {top for top in inside if top.name.endswith(PARTIAL)}
         return sorted(path.relative_to(root).as_posix() for path in found)
 
     def zarr_store(self, *, read_only: bool) -> Store:

@@ -339,7 +339,7 @@ def test_sweep_finds_what_is_left_where_a_run_dies_while_it_tries_to_write(
         dying.setattr(LocalStorage, "delete", lambda *_: sys.exit("killed"))
         with pytest.raises(SystemExit, match="killed"):
             check_writable(plate)
-    assert sweep(plate) == [f"{plate.storage.url}/{key}" for key in ("tables/.writable.partial",)]
+    assert sweep(plate) == [f"{plate.storage.url}/{key}" for key in (".writable.partial",)]
     assert list(plate.storage.sizes()) == []
 
 
