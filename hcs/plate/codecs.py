@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numcodecs
 import zarr
 from zarr.abc.codec import BytesBytesCodec, Codec
-from zarr.codecs import BloscCodec, GzipCodec, ShardingCodec, ZstdCodec
+from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ShardingCodec, ZstdCodec
 from zarr.codecs._v2 import V2Codec
 from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.registry import register_pipeline
@@ -219,7 +219,50 @@ class _Checked:
 def _most(chunk: ArraySpec) -> int:
     if chunk.dtype.to_native_dtype().kind in "OTUS":
         return _LARGEST_TEXT
-    return _WIDEST_BYTES * math.prod(chunk.shape) + _HEADERS_BYTES
+    return _most_of(chunk.shape)
+
+
+def _most_of(shape: tuple[int, ...]) -> int:
+    return _WIDEST_BYTES * math.prod(shape) + _HEADERS_BYTES
+
+
+def decoded_bytes(metadata: ArrayV2Metadata | ArrayV3Metadata, content: bytes) -> int | None:
+    """Return how many bytes a file of one chunk of numbers decodes to.
+
+    The same decoders as on zarr's way, without its event loop, its threads and the array.
+
+    Returns
+    -------
+    int or None
+        None for what is more than compressed: filters, other orders of axes, shards.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        The codecs did not write it, or it holds more than a chunk.
+    """
+    way = _plain_way(metadata)
+    if way is None:
+        return None
+    for name, codec in reversed(way):
+        if name in _COMPRESSORS:
+            content = decode(codec, name, content, _most_of(metadata.chunks))
+        else:
+            content = codec.decode(content)
+    return memoryview(content).nbytes
+
+
+def _plain_way(metadata: ArrayV2Metadata | ArrayV3Metadata) -> list[tuple[str, Any]] | None:
+    """Return names and codecs from bytes to bytes, in the order of writing, if these are all."""
+    if metadata.zarr_format == 2:
+        codec: Any = metadata.compressor
+        names = [codec.codec_id] if codec else []
+        return None if metadata.filters else [(name, codec) for name in names]
+    first, *others = metadata.codecs
+    names = [type(other).__name__.removesuffix("Codec").lower() for other in others]
+    if not isinstance(first, BytesCodec) or not set(names) <= {"crc32c", *_COMPRESSORS}:
+        return None
+    return [(name, numcodecs.get_codec({"id": name})) for name in names]
 
 
 def _bounded(codec: Codec) -> Codec:

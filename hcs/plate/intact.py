@@ -86,6 +86,8 @@ def _chunks(pixels: Pixels) -> Iterator[_Chunk]:
 
 
 def _problem(pixels: Pixels, chunk: _Chunk) -> str:
+    if pixels.is_whole(chunk.key):
+        return ""
     try:
         pixels.take(chunk.selection, chunk.key)
     except HcsError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import lzma
+import math
 import zlib
 from collections.abc import Iterator
 from itertools import groupby
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 from zarr.abc.store import RangeByteRequest, Store
 from zarr.storage import StorePath, WrapperStore
 
-from hcs.errors import CorruptError
+from hcs.errors import CorruptError, HcsError
 from hcs.plate.array import open_array
-from hcs.plate.codecs import largest_file, pipeline_of
+from hcs.plate.codecs import decoded_bytes, largest_file, pipeline_of
 from hcs.plate.group import OWN
 from hcs.plate.metadata import AXES, FieldImage
 from hcs.plate.open import Plate
@@ -90,11 +91,13 @@ class Pixels:
         own = own if isinstance(own, dict) else {}
         self._chunks = own.get("chunks")
         self._hint = _MAKE_ANEW if "step" in own else _COPY_ANEW
-        storage = plate.storage_of(key)
-        self._store = storage.zarr_store(read_only=True)
+        self._storage = plate.storage_of(key)
+        self._store = self._storage.zarr_store(read_only=True)
         self._image = image
         path = f"{key}/{image.levels[level].path}"
-        self.array: zarr.Array[Any] = open_array(storage, self._store, plate.layout.version, path)
+        self.array: zarr.Array[Any] = open_array(
+            self._storage, self._store, plate.layout.version, path
+        )
 
     @property
     def writes_all(self) -> bool:
@@ -143,6 +146,19 @@ class Pixels:
             ) from error
         self._judge_missing(store.missing, name)
         return pixels.astype(self._image.dtype, copy=False)
+
+    def is_whole(self, key: str) -> bool:
+        """Tell whether a file of chunks decodes to all of its pixels, without a look at them.
+
+        False of what only `take` can tell, or say in words: shards, filters, damage.
+        """
+        array = self.array
+        expected = math.prod(array.chunks) * array.dtype.itemsize
+        try:
+            content = self._storage.read(key, largest_file(array))
+            return decoded_bytes(array.metadata, content) == expected
+        except (HcsError, OSError, *_DECODE_ERRORS):
+            return False
 
     def _judge_missing(self, missing: list[str], name: str) -> None:
         if not missing or self._chunks == "none":
