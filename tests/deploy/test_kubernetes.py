@@ -240,8 +240,10 @@ def test_plates_on_s3_alone_need_no_storage_that_many_pods_can_mount(place, tmp_
     folder = shutil.copytree(FOLDER, tmp_path / "kubernetes") / place
     if place != "overlays/s3":
         # as the README says
-        with (folder / "kustomization.yaml").open("a") as file:
-            file.write("components: [../../components/s3]\n")
+        path = folder / "kustomization.yaml"
+        changed = yaml.safe_load(path.read_text())
+        changed.setdefault("components", []).append("../../components/s3")
+        path.write_text(yaml.safe_dump(changed))
     found = kustomize(folder)
     kinds = {one["kind"] for one in found}
     assert "PersistentVolumeClaim" not in kinds
@@ -299,6 +301,33 @@ def test_images_and_patches_reach_their_objects():
     assert environment["PREFECT_API_URL"]
     (config,) = [one for one in elastic if one["kind"] == "ConfigMap"]
     assert yaml.safe_load(config["data"]["cluster.yaml"]) == render(CLUSTER)[0]
+
+
+def test_images_are_named_in_one_place():
+    named = {
+        path.parent.relative_to(FOLDER).as_posix()
+        for path in FOLDER.rglob("kustomization.yaml")
+        if "images" in yaml.safe_load(path.read_text())
+    }
+    assert named == {"components/images"}
+    readme = (DEPLOY / "README.md").read_text()
+    for one in load("kubernetes/components/images/kustomization.yaml")["images"]:
+        target = one["newTag"]
+        assert one["name"] == f"hcs-{target}"
+        assert f"--target {target} --tag $REGISTRY/hcs:{target} . && docker push" in readme
+
+
+@needs_kubectl
+@pytest.mark.parametrize("place", PLACES)
+def test_the_one_place_that_names_images_reaches_all_pods(place, tmp_path):
+    folder = shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    path = folder / "components/images/kustomization.yaml"
+    path.write_text(path.read_text().replace("newName: hcs", "newName: registry.example.org/hcs"))
+    found = [pod for one in kustomize(folder / place) for pod in pods_of(one)]
+    images = {container["image"] for pod in found for container in pod["containers"]}
+    assert {image for image in images if not image.startswith("registry.example.org/hcs:")} == {
+        "postgres:17-bookworm"
+    }
 
 
 def test_a_worker_is_stopped_by_its_nanny_before_its_pod_is():
