@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import botocore.session
 import check_jsonschema
 import pytest
 from jsonschema.validators import validator_for
@@ -39,10 +40,35 @@ def test_there_is_all_that_a_night_needs():
         "dask-scheduler",
         "dask-worker",
         "dask-worker-gpu",
+        "dask-worker-gpu-2",
+        "prefect-worker-gpu",
         "s3",
     }
     optional = {name: one["profiles"] for name, one in SERVICES.items() if "profiles" in one}
-    assert optional == {"dask-worker-gpu": ["gpu"], "s3": ["s3"]}
+    assert optional == {
+        "dask-worker-gpu": ["gpu", "gpus"],
+        "dask-worker-gpu-2": ["gpus"],
+        "prefect-worker-gpu": ["gpu", "gpus"],
+        "s3": ["s3"],
+    }
+
+
+def test_each_gpu_has_one_worker_of_dask():
+    asked = {
+        name: device["device_ids"]
+        for name, one in SERVICES.items()
+        if "deploy" in one
+        for device in one["deploy"]["resources"]["reservations"]["devices"]
+    }
+    assert asked == {
+        "dask-worker-gpu": ["${HCS_GPU:-0}"],
+        "dask-worker-gpu-2": ["${HCS_GPU_2:-1}"],
+        # trains while no night is there
+        "prefect-worker-gpu": ["${HCS_GPU:-0}"],
+    }
+    first, second = (SERVICES[f"dask-worker-gpu{end}"] for end in ("", "-2"))
+    assert first["command"] == second["command"]
+    assert "--resources=GPU=1" in first["command"]
 
 
 def test_only_prefects_ui_can_be_reached_and_from_this_machine_only():
@@ -50,7 +76,7 @@ def test_only_prefects_ui_can_be_reached_and_from_this_machine_only():
     assert published == {"prefect-server": ["127.0.0.1:4200:4200"]}
     assert COMPOSE["networks"]["inside"] == {"internal": "${HCS_NO_WAY_OUT:-true}"}
     outside = {name for name, one in SERVICES.items() if one["networks"] != ["inside"]}
-    assert outside == {"prefect-server", "prefect-worker"}
+    assert outside == {"prefect-server", "prefect-worker", "prefect-worker-gpu"}
 
 
 def test_no_container_is_root_or_may_more_than_it_needs():
@@ -62,7 +88,9 @@ def test_no_container_is_root_or_may_more_than_it_needs():
         assert "privileged" not in one, name
 
 
-@pytest.mark.parametrize("name", ["dask-scheduler", "dask-worker", "dask-worker-gpu"])
+@pytest.mark.parametrize(
+    "name", ["dask-scheduler", "dask-worker", "dask-worker-gpu", "dask-worker-gpu-2"]
+)
 def test_schedulers_and_workers_ask_for_the_certificate(name):
     one = SERVICES[name]
     assert "--protocol tls" in " ".join(one["command"]).replace("=", " ")
@@ -99,6 +127,37 @@ def test_every_variable_is_explained_and_secrets_are_left_empty():
         "S3_KEY",
         "S3_SECRET",
     }
+
+
+@pytest.mark.parametrize(
+    ("filled_in", "asked"),
+    [
+        ({}, "https://s3.amazonaws.com"),
+        ({"S3_REGION": "eu-central-2"}, "https://s3.eu-central-2.amazonaws.com"),
+        ({"S3_ENDPOINT": "http://s3:9000"}, "http://s3:9000"),
+    ],
+)
+def test_storage_is_what_the_endpoint_and_the_region_say(filled_in, asked, monkeypatch):
+    for name, value in SERVICES["dask-worker"]["environment"].items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, VARIABLE.sub(lambda v: filled_in.get(v[1], v[3]), value))
+    client = botocore.session.Session().create_client("s3")
+    assert client.meta.endpoint_url == asked
+
+
+def test_runs_of_a_queue_have_a_worker_with_what_they_need():
+    targets = {
+        queue: one["build"]["target"]
+        for one in SERVICES.values()
+        for queue in re.findall(r"--work-queue=(\S+)", " ".join(one.get("command", [])))
+    }
+    assert targets == {"default": "cpu", "networks": "gpu"}
+    asked = {
+        one["name"]: one["work_pool"].get("work_queue_name", "default")
+        for one in load("prefect.yaml")["deployments"]
+    }
+    # its flow imports torch; the others ask Dask's workers
+    assert asked == {"nightly": "default", "plate": "default", "network": "networks"}
 
 
 def test_variables_are_settings_that_prefect_has():

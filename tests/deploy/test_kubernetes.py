@@ -216,6 +216,20 @@ def test_nobody_reaches_a_pod_but_by_a_policy_that_names_who(place):
     assert [rule for rule in rules if not rule.get("from")] == []
 
 
+def test_http_of_the_scheduler_which_knows_no_password_is_for_the_operator_alone():
+    found = [one for one in render("base") if one["kind"] == "NetworkPolicy"]
+    policies = {one["metadata"]["name"]: one["spec"] for one in found}
+    assert set(policies) == {"nobody", "database", "prefect", "dask-scheduler", "dask-workers"}
+    who = {
+        port["port"]: [*rule["from"][0]]
+        for rule in policies["dask-scheduler"]["ingress"]
+        for port in rule["ports"]
+    }
+    assert who == {8786: ["podSelector"], 8787: ["namespaceSelector"]}
+    (only,) = policies["dask-workers"]["ingress"]
+    assert [*only["from"][0]] == ["podSelector"]
+
+
 # where plates are
 
 

@@ -2,9 +2,11 @@
 
 import json
 import tomllib
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import yaml
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings.models.root import Settings as PrefectSettings
@@ -47,6 +49,29 @@ def test_prefect_knows_every_setting():
     assert unknown(values, PrefectSettings) == []
     assert PrefectSettings.model_validate(values).server.analytics_enabled is False
     assert unknown({"server": {"analytics": 1}}, PrefectSettings) == ["server.analytics"]
+
+
+def test_databases_end_in_all_worlds_where_a_server_stays(monkeypatch):
+    file = tomllib.loads((DEPLOY / "prefect.toml").read_text())
+    by_file = PrefectSettings.model_validate(file).server.services.db_vacuum
+    assert by_file.enabled_vacuum_types == {"events", "flow_runs", "orphans"}
+    # as many nights as summaries beside the plates
+    assert by_file.retention_period == timedelta(days=60)
+    container = load("compose.yaml")["services"]["prefect-server"]["environment"]
+    (server,) = [
+        one
+        for one in yaml.safe_load_all((DEPLOY / "kubernetes/base/prefect-server.yaml").read_text())
+        if one["kind"] == "Deployment"
+    ]
+    (pod,) = server["spec"]["template"]["spec"]["containers"]
+    pod_environment = {one["name"]: one.get("value") for one in pod["env"]}
+    for environment in (container, pod_environment):
+        for name in ("ENABLED", "RETENTION_PERIOD"):
+            variable = f"PREFECT_SERVER_SERVICES_DB_VACUUM_{name}"
+            monkeypatch.setenv(variable, environment[variable])
+        by_environment = PrefectSettings().server.services.db_vacuum
+        assert by_environment.enabled_vacuum_types == by_file.enabled_vacuum_types
+        assert by_environment.retention_period == by_file.retention_period
 
 
 def unknown(values: dict[str, Any], model: Any, place: str = "") -> list[str]:

@@ -40,7 +40,8 @@ def ask(api: str, what: str, **body: object) -> Any:
     return answer.json()
 
 
-WORKER = ("worker", "start", "--pool", "hcs", "--type", "process", "--install-policy", "never")
+WORKER = ("worker", "start", "--pool", "hcs", "--work-queue", "default", "--type", "process")
+WORKER += ("--install-policy", "never")
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,9 @@ def test_a_worker_runs_the_night_that_prefect_yaml_describes(prefect_api, made, 
     (schedule,) = night["schedules"]
     assert (schedule["schedule"]["cron"], schedule["active"]) == ("0 18 * * *", True)
     assert night["global_concurrency_limit"] is None
+    # the worker below leaves runs that need torch to others
+    queues = {name: made[name]["work_queue_name"] for name in ("nightly", "plate", "network")}
+    assert queues == {"nightly": "default", "plate": "default", "network": "networks"}
     assert set(night["parameter_openapi_schema"]["properties"]) == {"folder", "night", "settings"}
 
     # without `until` the night waits for no more plates
