@@ -45,7 +45,8 @@ lint: $(READY)  ## format check, lint, import contracts, types
 	$(BIN)/mypy --cache-dir $(MYPY_CACHE)
 
 test: lint  ## lint, then tests and doctests
-	$(BIN)/pytest -n 2 --dist loadfile
+	@# sorted by how many tests they have, files with few and long ones came last, one processor idle
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(READY)  ## ratios of ours to the plain way, also in build/bench.json
 	@# only to be compared with; its requirements are here already
