@@ -116,8 +116,9 @@ def _until(ready, folder: Path) -> None:
         time.sleep(0.1)
 
 
-def seen_job() -> tuple[str | None, str | None, str | None]:
+def seen_job() -> tuple[str | None, ...]:
     names = ("SLURM_JOB_NAME", "CUDA_VISIBLE_DEVICES", "NUMBA_NUM_THREADS")
+    names += ("PREFECT_API_AUTH_STRING",)
     return tuple(os.environ.get(name) for name in names)
 
 

@@ -172,6 +172,7 @@ def test_no_container_may_more_than_it_needs():
     for where, container in containers():
         context = container["securityContext"]
         assert context["allowPrivilegeEscalation"] is False, where
+        assert context["readOnlyRootFilesystem"] is True, where
         assert context["capabilities"] == {"drop": ["ALL"]}, where
         assert container["resources"]["limits"]["memory"], where
 

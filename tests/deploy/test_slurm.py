@@ -25,6 +25,12 @@ export MALLOC_TRIM_THRESHOLD_=268435456
 export MALLOC_MMAP_THRESHOLD_=33554432
 """
 
+TOLD = (
+    "--export=HOME,USER,LOGNAME,SHELL,LANG,TMPDIR,PATH,LD_LIBRARY_PATH,PYTHONPATH,DASK_CONFIG,"
+    "NUMBA_CACHE_DIR,AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY,AWS_SESSION_TOKEN,AWS_PROFILE,"
+    "AWS_ENDPOINT_URL,AWS_DEFAULT_REGION"
+)
+
 CPU = """\
 #!/usr/bin/env bash
 
@@ -35,7 +41,7 @@ CPU = """\
 #SBATCH --cpus-per-task=8
 #SBATCH --mem=30G
 #SBATCH -t 04:00:00
-#SBATCH --export=ALL
+#SBATCH {told}
 {exports}{python} -m distributed.cli.dask_worker SCHEDULER --name NAME --nthreads 1 \
 --memory-limit 3.73GiB --nworkers 8 --nanny --death-timeout 120 --local-directory /tmp \
 --lifetime 225m --lifetime-stagger 5m --protocol tls://
@@ -51,7 +57,7 @@ GPU = """\
 #SBATCH --cpus-per-task=4
 #SBATCH --mem=30G
 #SBATCH -t 04:00:00
-#SBATCH --export=ALL
+#SBATCH {told}
 #SBATCH --gres=gpu:1
 {exports}{python} -m distributed.cli.dask_worker SCHEDULER --name NAME --nthreads 1 \
 --memory-limit 29.80GiB --nanny --death-timeout 120 --local-directory /tmp \
@@ -66,7 +72,7 @@ def test_workers_are_submitted_with_these_scripts(tmp_path):
     environment.pop("NUMBA_CACHE_DIR", None)
     done = subprocess.run([sys.executable, "-c", PRINT], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-    values = {"folder": tmp_path, "exports": EXPORTS, "python": sys.executable}
+    values = {"folder": tmp_path, "exports": EXPORTS, "told": TOLD, "python": sys.executable}
     assert done.stdout.decode() == (CPU + GPU).format(**values)
 
 
@@ -76,11 +82,14 @@ def cluster(tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "hcs"
     (home / "venv/bin").mkdir(parents=True)
     stand_in = home / "venv/bin/hcs"
-    stand_in.write_text('#!/bin/sh\necho "$@"\necho "${PREFECT_API_URL-none} $DASK_CONFIG"\n')
+    stand_in.write_text(
+        '#!/bin/sh\necho "$@"\necho "${PREFECT_API_URL-none} $DASK_CONFIG"\necho "$PREFECT_HOME"\n'
+    )
     stand_in.chmod(0o755)
     text = (FOLDER / "environment.example").read_text()
     (home / "environment").write_text(text)
-    return {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    (tmp_path / "node").mkdir()
+    return {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path / "node")}
 
 
 def submit(environment: dict[str, str], *arguments: str) -> list[str]:
@@ -91,13 +100,30 @@ def submit(environment: dict[str, str], *arguments: str) -> list[str]:
 
 
 def test_the_nights_job_runs_a_night(cluster):
-    called, seen = submit(cluster, "--unchanged-min", "0")
+    called, seen, _ = submit(cluster, "--unchanged-min", "0")
     home = f"{cluster['HOME']}/hcs"
     assert called == (
         f"nightly /shared/plates --settings {home}/settings.yaml --dask slurm --unchanged-min 0"
     )
     # without a server of one's own a temporary one serves the night
     assert seen == f"none {home}/dask"
+
+
+def test_the_temporary_server_of_a_night_has_its_database_on_the_nodes_disk(cluster, tmp_path):
+    node = tmp_path / "node"
+    left, others = node / "hcs-prefect.of-a-killed-night", node / "somebody.else"
+    for folder in (left, others):
+        folder.mkdir()
+        os.utime(folder, (0, 0))
+    # blocks of messages, made once where people log in
+    made = Path(cluster["HOME"], "hcs/prefect")
+    made.mkdir()
+    (made / "prefect.db").write_text("blocks")
+    home = Path(submit(cluster)[2])
+    assert home.parent == node
+    assert home.stat().st_mode & 0o077 == 0
+    assert (home / "prefect.db").read_text() == "blocks"
+    assert sorted(node.iterdir()) == sorted([home, others])
 
 
 def test_the_nights_job_drops_the_logs_of_nights_long_past(cluster, tmp_path):
@@ -117,7 +143,9 @@ def test_the_nights_job_uses_the_server_that_is_named(cluster):
     path = Path(cluster["HOME"], "hcs/environment")
     text = path.read_text().replace("PREFECT_API_URL=", "PREFECT_API_URL=https://prefect/api")
     path.write_text(text)
-    assert submit(cluster)[1].startswith("https://prefect/api ")
+    _, seen, home = submit(cluster)
+    assert seen.startswith("https://prefect/api ")
+    assert home == f"{cluster['HOME']}/hcs/prefect"
 
 
 def test_the_nights_job_ends_early_enough_to_be_gone_on_with():

@@ -36,7 +36,7 @@ HERE = {
     "death-timeout": 20,
     "python": sys.executable,
     "log-directory": None,
-    "job-extra-directives": ["--export=ALL", "--output=/dev/null"],
+    "job-extra-directives": [*FILE["slurm"]["job-extra-directives"], "--output=/dev/null"],
     "scheduler-options": {"host": "127.0.0.1"},
 }
 GPU_HERE = {
@@ -82,7 +82,9 @@ def begun(folder: Path) -> str:
 
 @needs_slurm
 @pytest.mark.integration
-def test_workers_with_and_without_a_gpu_are_jobs_side_by_side(slurm, attempts):
+def test_workers_with_and_without_a_gpu_are_jobs_side_by_side(slurm, attempts, monkeypatch):
+    # the night's alone
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "operator:swordfish")
     settings = RunSettings(dask="slurm", adaptive=(0, 2), device="gpu")
     with configured(gpu={}), open_cluster(settings) as cluster:
         # no worker with a GPU is there yet, and one can come
@@ -93,8 +95,8 @@ def test_workers_with_and_without_a_gpu_are_jobs_side_by_side(slurm, attempts):
         asking = [Call(f"gpu-{i}", seen_job, (), resources={"GPU": 1}) for i in range(2)]
         with ThreadPoolExecutor(4) as threads:
             seen = list(threads.map(lambda one: cluster.run(one, attempts), [*plain, *asking]))
-    assert seen[0] == ("hcs-worker", None, "1")
-    assert seen[2:] == [("hcs-gpu-worker", "0", "1")] * 2
+    assert seen[0] == ("hcs-worker", None, "1", None)
+    assert seen[2:] == [("hcs-gpu-worker", "0", "1", None)] * 2
 
 
 @needs_slurm
