@@ -10,6 +10,7 @@ from typing import Any
 
 from hcs.errors import WorkerError
 from hcs.run.calls import Cluster, Workers
+from hcs.run.certificate import warn_of_its_end
 from hcs.run.missing import Missing
 from hcs.run.steps import GPU
 from hcs.run.stopping import Stop
@@ -189,8 +190,11 @@ def _gpus_here(settings: RunSettings) -> int:
 
 @contextmanager
 def _existing(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
+    import dask
     from distributed import Client
 
+    if settings.dask.startswith("tls://"):
+        warn_of_its_end(dask.config.get("distributed.comm.tls.ca-file"))
     try:
         client = Client(settings.dask, timeout=_WORKERS_WITHIN_S, set_as_default=False)
     except (OSError, ValueError) as error:

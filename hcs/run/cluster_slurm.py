@@ -22,6 +22,7 @@ from distributed.core import Status
 
 from hcs.errors import WorkerError
 from hcs.run.calls import Workers
+from hcs.run.certificate import warn_of_its_end
 from hcs.run.scaling import Kind, Scaling, scaled
 from hcs.run.steps import GPU
 from hcs.run.stopping import Stop
@@ -221,6 +222,7 @@ def _submitting(settings: RunSettings, options: Mapping[str, Any]) -> Iterator[A
     scheduler = _scheduler_options()
     protocol = scheduler.get("protocol")
     _check_closed(scheduler)
+    warn_of_its_end(dask.config.get("distributed.comm.tls.ca-file"))
     scheduler["dashboard"] = settings.dashboard is not None
     scheduler["dashboard_address"] = f"127.0.0.1:{settings.dashboard or 0}"
     jobqueue = _import_jobqueue()

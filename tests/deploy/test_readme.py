@@ -17,7 +17,9 @@ def test_files_that_are_named_are_there():
 
 
 def test_services_and_deployments_that_are_named_are_there():
-    services = set(re.findall(r"compose (?:--profile \w+ )?(?:exec|logs) ([a-z0-9-]+)", README))
+    services = set(
+        re.findall(r"compose (?:--profile \w+ )?(?:exec|logs) (?:-T )?([a-z0-9-]+)", README)
+    )
     assert len(services) > 2
     assert services <= set(load("compose.yaml")["services"])
     flows = (DEPLOY / "prefect.yaml").read_text()

@@ -1,0 +1,41 @@
+"""The certificate of Dask's connections: said while there is time to make another."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from datetime import UTC, datetime
+
+_log = logging.getLogger(__name__)
+
+_SOON_S = 30 * 86400.0
+
+
+def warn_of_its_end(path: str | None) -> None:
+    """Warn where a certificate ends soon.
+
+    Parameters
+    ----------
+    path : str or None
+        The authority that Dask's configuration names, by ``deploy/README.md`` the certificate
+        itself. What cannot be read is left to Dask, which says so when it connects.
+    """
+    ends = _end_of(path) if path else None
+    if ends is not None and ends - time.time() < _SOON_S:
+        _log.warning(
+            "the certificate %s is good until %s: make another in time (deploy/README.md)",
+            path,
+            datetime.fromtimestamp(ends, UTC).date(),
+        )
+
+
+def _end_of(path: str) -> float | None:
+    """Return when the first of the authorities in a file ends, seconds since 1970."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(path)
+    except OSError:
+        return None
+    ends = [str(one["notAfter"]) for one in context.get_ca_certs()]
+    return min(map(ssl.cert_time_to_seconds, ends), default=None)
