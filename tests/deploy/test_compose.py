@@ -107,6 +107,11 @@ def test_flows_find_the_scheduler_and_the_api_with_its_password():
     assert flows["PREFECT_API_AUTH_STRING"].startswith("${PREFECT_AUTH:?")
 
 
+def test_workers_are_not_given_prefects_password():
+    given = {name for name, one in SERVICES.items() if "AUTH_STRING" in str(one.get("environment"))}
+    assert given == {"prefect-server", "prefect-worker", "prefect-worker-gpu"}
+
+
 def test_secrets_come_from_the_environment_only():
     for name, one in SERVICES.items():
         for variable, value in one.get("environment", {}).items():

@@ -177,6 +177,11 @@ def test_no_container_may_more_than_it_needs():
         assert container["resources"]["limits"]["memory"], where
 
 
+def test_workers_are_not_given_prefects_password():
+    given = {where.split("/")[-1] for where, one in containers() if "AUTH_STRING" in str(one)}
+    assert given == {"prefect-server", "prefect-worker", "prefect-worker-gpu"}
+
+
 def test_no_secret_stands_in_a_manifest():
     assert "Secret" not in {one["kind"] for one in every().values()}
     by_value = {one["name"] for one in variables() if "value" in one}
