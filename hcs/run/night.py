@@ -137,7 +137,7 @@ class _Night:
         self._until = self._last_hour()
         self._rates, self._notes = Rates(folder), Notes(folder, self._began.astimezone(self._zone))
         self._queue = Queue(folder, unattended(given, night.stuck_after_h), night, clock.now, stop)
-        self._is_listed = False
+        self._is_listed = self._is_gone = False
         self._records = dict[str, PlateRecord]()
         self._failure = ""
         self._under_way = dict[str, Ready]()
@@ -159,14 +159,16 @@ class _Night:
             except HcsError as error:
                 problem = error
             else:
-                self._is_listed = True
+                self._is_listed, self._is_gone = True, False
                 return
             if not self._is_listed and not isinstance(problem, StorageError):
                 break
             self._clock.sleep(pause, self._stop)
         if not self._is_listed:
             raise problem
-        self._warn(f"new plates were not looked for at {self._now():%H:%M}: {problem}")
+        if not self._is_gone:
+            self._warn(f"new plates were not looked for at {self._now():%H:%M}: {problem}")
+        self._is_gone = True
 
     def work(self) -> None:
         """Analyse plates, one after the other or several at once, until none is ready."""

@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_listed_any_more_is_told_of_and_ends_no_night(
     night.plate("a")
     night.plate("b")
     night.script["b"] = lambda: night.plate("c")
-    failing(monkeypatch, None, *[problem] * 3)
+    failing(monkeypatch, None, *[problem] * 6)
     report = night(until=night.until(minutes=100), time_zone="UTC", look_every_min=30)
     assert states(report) == {"a": "done", "b": "done", "c": "done"}
     (warning,) = report.warnings
