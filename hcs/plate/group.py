@@ -7,12 +7,12 @@ first and rewrite what it does not know.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hcs.plate.documents import LARGEST_DOCUMENT, parse_document
 from hcs.plate.metadata import Version
-from hcs.plate.storage import Storage
+from hcs.plate.storage import PARTIAL, Storage
 
 if TYPE_CHECKING:
     from hcs.plate.commit import JSON
@@ -76,6 +76,17 @@ def write_group(
     key = document_key(path, "zarr.json")
     document = read_document(storage, key) or {"zarr_format": 3, "node_type": "group"}
     write_document(storage, key, document | {"attributes": dict(attributes)})
+
+
+def is_begun(storage: Storage, version: Version, members: Iterable[str]) -> bool:
+    """Tell whether a root is half written, as one that died while it made a plate leaves it.
+
+    A group of Zarr v2 is two documents. There is the first, and nothing beside but these members.
+    """
+    if version != "0.4" or storage.exists(".zattrs"):
+        return False
+    inside = {key.partition("/")[0] for key in storage.sizes() if not key.endswith(PARTIAL)}
+    return ".zgroup" in inside and inside <= {".zgroup", *members}
 
 
 def group_files(version: Version, attributes: Mapping[str, Any]) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hcs.errors import HcsError, StorageError, WriteError
 from hcs.plate.describe import plate_attributes
-from hcs.plate.group import OWN, read_attributes, write_group
+from hcs.plate.group import OWN, is_begun, read_attributes, write_group
 from hcs.plate.open import IMAGES_OF, Plate, is_result, open_plate
 from hcs.plate.path import FieldPath
 from hcs.plate.storage import Storage
@@ -53,6 +53,8 @@ def make_output(plate: Plate, url: str, pixels: Pixels = "linked") -> Plate:
     there = read_attributes(storage, version, "")
     if there is not None and there.get(OWN) == own:
         return open_plate(url)
+    if there == {} and is_begun(storage, version, (*_rows(plate), "tables")):
+        there = None
     if there is not None or storage.exists("zarr.json") or storage.exists(".zattrs"):
         raise WriteError(
             f"{storage.url} is there, and does not hold results of {plate.images.url} with "
@@ -72,11 +74,15 @@ def make_output(plate: Plate, url: str, pixels: Pixels = "linked") -> Plate:
 def _make_groups(plate: Plate, storage: Storage) -> None:
     """Make the groups in which label images and tables lie; what they are is told by the input."""
     version = plate.layout.version
-    for row in dict.fromkeys(well.row for well in plate.layout.wells):
+    for row in _rows(plate):
         write_group(storage, version, row, {})
     for field in _fields(plate):
         write_group(storage, version, str(field.well), {})
         write_group(storage, version, str(field), {})
+
+
+def _rows(plate: Plate) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(well.row for well in plate.layout.wells))
 
 
 def _fields(plate: Plate) -> Iterator[FieldPath]:
@@ -92,8 +98,7 @@ def _fields(plate: Plate) -> Iterator[FieldPath]:
 
 def _image_files(plate: Plate) -> list[str]:
     """Return the files of rows, wells and images, without label images and tables."""
-    rows = dict.fromkeys(well.row for well in plate.layout.wells)
-    keys = (key for row in rows for key in plate.images.sizes(row))
+    keys = (key for row in _rows(plate) for key in plate.images.sizes(row))
     # consolidated metadata would list label images that are not copied
     return [key for key in keys if not is_result(key) and not key.endswith(".zmetadata")]
 

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from hcs.errors import HcsError, PlateError, StorageError, WriteError
 from hcs.plate.create import create_arrays
 from hcs.plate.describe import image_attributes, plate_attributes, well_attributes
-from hcs.plate.group import OWN, document_key, read_attributes, write_group
+from hcs.plate.group import (
+    OWN,
+    document_key,
+    group_files,
+    is_begun,
+    read_attributes,
+    write_group,
+)
 from hcs.plate.levels import product_levels
 from hcs.plate.metadata import AXES, Channel
 from hcs.plate.multiscale import axis_units
@@ -47,15 +54,18 @@ def make_sister(plate: Plate, step: str) -> Plate:
     version = plate.layout.version
     sister = Plate(storage, replace(plate.layout, name=storage.name))
     own: dict[str, JSON] = {"product_of": plate.storage.name, "step": step}
+    rows = tuple(dict.fromkeys(well.row for well in plate.layout.wells))
     there = read_attributes(storage, version, "")
-    if there is None and (storage.exists("zarr.json") or storage.exists(".zattrs")):
+    if there == {} and is_begun(storage, version, rows):
+        there = None
+    elif there is None and (storage.exists("zarr.json") or storage.exists(".zattrs")):
         there = {}
     if there is not None and there.get(OWN) != own:
         raise WriteError(
             f"{storage.url} is there, and is not what step {step} makes of this plate",
             hint=f"rename or remove it: the results of {step} go there",
         )
-    for row in dict.fromkeys(well.row for well in plate.layout.wells):
+    for row in rows:
         _write_if_new(sister, row, {})
     _write_if_new(sister, "", plate_attributes(sister.layout) | {OWN: own})
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -200,5 +210,8 @@ def _attributes_or_none(sister: Plate, path: str) -> dict[str, JSON] | None:
 
 
 def _write_if_new(sister: Plate, path: str, attributes: Mapping[str, JSON]) -> None:
-    if read_attributes(sister.storage, sister.layout.version, path) != attributes:
-        write_group(sister.storage, sister.layout.version, path, attributes)
+    storage, version = sister.storage, sister.layout.version
+    # one that died between the two documents of a group left the first
+    names = (document_key(path, name) for name in group_files(version, attributes))
+    if read_attributes(storage, version, path) != attributes or not all(map(storage.exists, names)):
+        write_group(storage, version, path, attributes)

@@ -1,5 +1,6 @@
 """Image products: a plate beside the input, with the same wells, fields, levels and places."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +9,16 @@ import zarr
 
 from hcs.errors import PlateError, StorageError, WriteError
 from hcs.plate.commit import Marker, write_marker
+from hcs.plate.local import LocalStorage
 from hcs.plate.lock import acquire
 from hcs.plate.metadata import Channel
 from hcs.plate.open import open_plate
+from hcs.plate.output import make_output
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.read import read_frames
 from hcs.plate.sister import create_product, make_sister, product_state, write_empty_product
 from hcs.plate.write import write_product_frames
+from tests.plates import results_of
 
 FIELD, OTHER = FieldPath.parse("A/01/0"), FieldPath.parse("B/03/0")
 STAINS = (Channel("dna_prediction", window=(0, 900, 100, 400)), Channel("dna_uncertainty"))
@@ -81,6 +85,44 @@ def test_a_sister_is_completed_and_what_it_holds_is_kept(tmp_path, make_plate, v
     assert again.storage.sizes(str(FIELD)) == kept
 
 
+class DiedError(Exception):
+    """Stands for SIGKILL."""
+
+
+@pytest.mark.parametrize("make", ["sister", "output"])
+def test_a_plate_whose_making_died_anywhere_is_made_by_the_next(
+    tmp_path, make_plate, monkeypatch, kind, make
+):
+    plate, plain, written = make_plate(tmp_path / "demo.zarr", kind), LocalStorage.write, []
+
+    def made(folder):
+        if make == "output":
+            return make_output(plate, str(tmp_path / folder / "demo_out.zarr"))
+        shutil.copytree(tmp_path / "demo.zarr", tmp_path / folder / "demo.zarr")
+        return make_sister(open_plate(tmp_path / folder / "demo.zarr"), "isl-dna")
+
+    def again(folder):
+        shutil.rmtree(tmp_path / folder / "demo.zarr", ignore_errors=True)
+        return results_of(made(folder).storage.url)
+
+    def dying(itself, key, content, **options):
+        written.append(key)
+        if len(written) == last:
+            raise DiedError
+        plain(itself, key, content, **options)
+
+    last = None
+    monkeypatch.setattr(LocalStorage, "write", dying)
+    whole = results_of(made("whole").storage.url)
+    number = len(written)
+    assert number >= 4
+    for last in range(1, number + 1):
+        written.clear()
+        with pytest.raises(DiedError):
+            made(str(last))
+        assert again(str(last)) == whole
+
+
 def test_a_plate_that_no_step_made_is_left_alone(tmp_path, make_plate):
     plate = make_plate(tmp_path / "demo.zarr")
     make_plate(tmp_path / "demo_isl-dna.zarr")
@@ -88,6 +130,15 @@ def test_a_plate_that_no_step_made_is_left_alone(tmp_path, make_plate):
     with pytest.raises(WriteError, match=r"demo_isl-dna\.zarr is there, and is not what step"):
         make_sister(plate, "isl-dna")
     assert plate.storage.sibling("_isl-dna.zarr").sizes() == before
+
+
+def test_a_group_without_attributes_that_holds_something_else_is_left_alone(tmp_path, make_plate):
+    plate = make_plate(tmp_path / "demo.zarr")
+    theirs = zarr.open_group(tmp_path / "demo_isl-dna.zarr", mode="w", zarr_format=2)
+    theirs.create_array("raw", shape=(2,), dtype="u1")
+    (tmp_path / "demo_isl-dna.zarr/.zattrs").unlink(missing_ok=True)
+    with pytest.raises(WriteError, match="is not what step isl-dna makes"):
+        make_sister(plate, "isl-dna")
 
 
 def test_a_product_of_another_version_is_left_alone(tmp_path, make_plate):
