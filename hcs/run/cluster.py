@@ -182,9 +182,12 @@ def _add_gpu_workers(processes: Any, count: int) -> int:  # noqa: ANN401 - untyp
 def _gpus_here(settings: RunSettings) -> int:
     if settings.device == "cpu":
         return 0
-    # loads torch
-    from hcs.isl.device import count_gpus
-
+    try:
+        # loads torch
+        from hcs.isl.device import count_gpus
+    except ModuleNotFoundError:
+        # what asks for a GPU is then told that none is offered
+        return 0
     return count_gpus()
 
 

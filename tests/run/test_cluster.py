@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +110,12 @@ def seen_gpus() -> str | None:
 def two_gpus(monkeypatch):
     monkeypatch.setattr("hcs.isl.device.count_gpus", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_without_torch_no_gpu_is_there_to_be_offered(monkeypatch):
+    monkeypatch.setitem(sys.modules, "hcs.isl.device", None)
+    with open_cluster(RunSettings(dask="none", workers=1, device="gpu")) as cluster:
+        assert not cluster.offers({"GPU": 1})
 
 
 def test_threads_offer_a_gpu_where_there_is_one(two_gpus, attempts):
