@@ -8,17 +8,23 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from hcs.errors import HcsError
+from hcs.plate.lock import acquire
+from hcs.run import analyse as story
 from hcs.run.analyse import analyse
 from hcs.settings import load_settings
 
 WITHIN_S = 300
 DIED = 77
+# the file beside a plate that says that a run waits, until it is gone
+WAITS = "waits"
 CHANGES = ("os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate")
 # what a run imports late, once for all of them
 LOADED = (
@@ -98,6 +104,44 @@ def end(process: ForkServerProcess) -> int:
 def start(url: Path, overrides: Sequence[str], at: int | None) -> int:
     """Analyse a plate in a process of its own, which dies at a change; return how it ended."""
     return end(begin(run, url, overrides, at))
+
+
+def run_beside(url: Path, overrides: Sequence[str], at: int) -> None:
+    """Analyse a plate in this process, which waits before a change of it while its heart beats."""
+
+    def wait() -> None:
+        (url.parent / WAITS).touch()
+        while (url.parent / WAITS).exists():
+            time.sleep(0.01)
+
+    story.acquire = partial(acquire, heartbeat_s=0.1)
+    sys.addaudithook(Changes(str(url), at, wait))
+    run_and_tell(url, overrides)
+
+
+def wait_beside(process: ForkServerProcess, url: Path) -> bool:
+    """Wait until a run waits, or has ended; tell whether it waits."""
+    until = time.monotonic() + WITHIN_S
+    while process.is_alive() and not (url.parent / WAITS).exists():
+        assert time.monotonic() < until, "the run hangs"
+        time.sleep(0.01)
+    return process.is_alive()
+
+
+def go_on(process: ForkServerProcess, url: Path) -> int:
+    """Let a run that waits go on, and return how it ended."""
+    (url.parent / WAITS).unlink(missing_ok=True)
+    return end(process)
+
+
+def run_and_tell(url: Path, overrides: Sequence[str]) -> None:
+    """Analyse a plate in this process; what ends it as a whole is told in ``words`` beside it."""
+    try:
+        code = analyse(str(url), load_settings(overrides=overrides)).exit_code
+    except HcsError as error:
+        (url.parent / "words").write_text(str(error))
+        sys.exit(error.exit_code)
+    sys.exit(code)
 
 
 class FullDisk:

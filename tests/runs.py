@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -21,9 +23,10 @@ def start(
     workers: int = 2,
     monitor: str = "none",
     environment: Mapping[str, str] | None = None,
+    program: Sequence[str | Path] = (HCS,),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start ``hcs run`` as an operator would; make sure that it and its workers end."""
-    command = [HCS, "run", url, "--monitor", monitor, "--workers", str(workers), *flags]
+    command = [*program, "run", url, "--monitor", monitor, "--workers", str(workers), *flags]
     with (url.parent / "run.log").open("ab") as log:
         run = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
@@ -51,6 +54,17 @@ def kill_family(process: int) -> None:
             continue
 
 
+def halt_family(process: int) -> list[psutil.Process]:
+    """Stop a process and all that it started, as SIGSTOP does; return them, to be woken up."""
+    first = psutil.Process(process)
+    first.suspend()
+    # who is stopped starts no more
+    family = [first, *first.children(recursive=True)]
+    for one in family[1:]:
+        one.suspend()
+    return family
+
+
 def workers_of(run: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Return the worker processes of a run; none where it has ended."""
     try:
@@ -76,11 +90,71 @@ def marker_files(url: Path) -> list[Path]:
     return sorted(url.with_suffix(".hcs").glob("[A-Z]/*/*.json"))
 
 
-def starts_of(url: Path) -> dict[str, list[int]]:
-    """Return the processes that each piece of work of each run was started in."""
-    found: dict[str, list[int]] = {}
+@dataclass(frozen=True)
+class Start:
+    """One start of a piece of work: the process it was in, and whether it came to its end."""
+
+    process: int
+    ended: bool
+
+
+def starts_of(url: Path) -> dict[str, list[Start]]:
+    """Return the starts of each piece of work in order, by ``<number of the run>/<its name>``."""
+    found: dict[str, list[Start]] = {}
     root = url.with_suffix(".hcs") / "attempts"
-    for path in sorted(root.glob("*/*/*/**/*.json")):
+    for path in sorted(root.glob("*/*/*/**/*.json"), key=lambda path: int(path.stem)):
         name = path.parent.relative_to(root).as_posix()
-        found.setdefault(name, []).append(json.loads(path.read_bytes())["process"])
+        ended = path.with_suffix(".back").exists()
+        start = Start(json.loads(path.read_bytes())["process"], ended)
+        found.setdefault(name, []).append(start)
     return found
+
+
+def ends_of(url: Path) -> Counter[str]:
+    """Return how many starts of each well came to their end, whichever run's."""
+    found = Counter[str]()
+    for name, starts in starts_of(url).items():
+        found[well_of(name)] += sum(start.ended for start in starts)
+    return found
+
+
+def well_of(name: str) -> str:
+    """Return the well that a piece of work is of."""
+    return "/".join(name.split("/")[1:3])
+
+
+# inode, and when it was changed, nanoseconds
+Identity = tuple[int, int]
+
+
+def finished_files(url: Path) -> dict[str, Identity]:
+    """Return the markers of wells that are there now and the files they vouch for, as they are."""
+    markers = marker_files(url)
+    manifests = [json.loads(path.read_bytes())["manifest"] for path in markers]
+    paths = (*markers, *(url / key for manifest in manifests for key in manifest))
+    return {str(path): identity(path) for path in paths}
+
+
+def identity(path: Path) -> Identity:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+class Kept:
+    """What was finished, files of markers and markers, as it was when it was first seen."""
+
+    def __init__(self, url: Path) -> None:
+        self.seen: dict[str, Identity] = {}
+        self._url = url
+
+    def look(self) -> None:
+        """See what is finished now."""
+        self.seen = finished_files(self._url) | self.seen
+
+    def check(self) -> None:
+        """Find each of them as it was, and vouched for as before."""
+        now = finished_files(self._url)
+        changed = {
+            path: (then, now.get(path)) for path, then in self.seen.items() if now.get(path) != then
+        }
+        assert not changed, changed

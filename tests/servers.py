@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -66,6 +67,13 @@ class PrefectServer:
             except httpx.HTTPError:
                 time.sleep(0.3)
         raise RuntimeError(f"Prefect's server does not start: {self._log.read_text()}")
+
+    def ask(self, what: str, **body: object) -> list[dict[str, Any]]:
+        """Return flow runs, artifacts or the like that a filter lets through."""
+        answer = httpx.post(f"{self.api}/{what}/filter", json=body, timeout=_WITHIN_S)
+        answer.raise_for_status()
+        found: list[dict[str, Any]] = answer.json()
+        return found
 
     def stop(self) -> None:
         """End it as an operator does."""

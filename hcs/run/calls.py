@@ -131,14 +131,14 @@ class Cluster:
             try:
                 error = self._wait(future, call, attempts)
                 answer = _Answer(error=error) if error else future.result()
+            except CancelledError as let_go:
+                raise scheduler_lost(call.name) from let_go
             finally:
                 self._workers.forget(future)
             repeat(answer.log)
             error = answer.error
             if error is None:
                 return answer.result
-            if isinstance(error, CancelledError):
-                raise scheduler_lost(call.name) from error
             if not is_passing(error) or max(tries, attempts.count(call.name)) >= attempts.limit:
                 raise _in_words(error, call.name)
             _log.warning("%s is tried again: %s", call.name, error)

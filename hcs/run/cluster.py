@@ -43,6 +43,8 @@ def open_cluster(settings: RunSettings, stop: Stop | None = None) -> Iterator[Cl
     StoppedError
         If somebody asks for it while workers are waited for.
     """
+    # connections that end with a run that ends early: Dask tells of each with a trace
+    logging.getLogger("distributed.batched").setLevel(logging.WARNING)
     with _open(settings, stop or Stop()) as workers:
         cluster = Cluster(workers, settings.timeout_s)
         try:

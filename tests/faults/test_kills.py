@@ -3,31 +3,38 @@
 ``HCS_FAULTS`` says how many kills of each kind, and ``HCS_FAULTS_SEED`` when they come.
 """
 
+import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from hcs.plate.open import open_plate
 from hcs.run.analyse import analyse
 from hcs.settings import load_settings
 from hcs.simulate.plate import simulate_plate
 from hcs.simulate.settings import SimulationSettings
 from tests.plates import results_of
 from tests.runs import (
+    HCS,
     WITHIN_S,
+    Kept,
+    ends_of,
     kill_family,
     log_of,
-    marker_files,
     start,
     starts_of,
     wait_for,
+    well_of,
     workers_of,
 )
 from tests.servers import PrefectServer, free_port
@@ -52,11 +59,23 @@ def fresh(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(fresh, tmp_path_factory) -> dict[str, bytes]:
-    url = Path(shutil.copytree(fresh, tmp_path_factory.mktemp("undisturbed") / "tiny.zarr"))
+def whole(fresh, tmp_path_factory) -> Path:
+    """Return a plate that was analysed without trouble."""
+    url = Path(shutil.copytree(fresh, tmp_path_factory.mktemp("whole") / "tiny.zarr"))
     settings = load_settings(overrides=["run.dask=none", "run.workers=1"])
     assert analyse(str(url), settings).exit_code == 0
-    return results_of(url)
+    return url
+
+
+@pytest.fixture(scope="module")
+def undisturbed(whole) -> dict[str, bytes]:
+    return results_of(whole)
+
+
+@pytest.fixture(scope="module")
+def visits(whole) -> Counter[str]:
+    """Return how often a well is worked on: once, or again with the plate's pooled model."""
+    return ends_of(whole)
 
 
 @pytest.fixture
@@ -67,26 +86,15 @@ def copies(fresh, tmp_path) -> Iterator[Path]:
     )
 
 
-class Kept:
-    """Markers as they were when they were first seen: file and time."""
+def check_starts(url: Path, killed: Collection[int] = ()) -> None:
+    """Find that each run began nothing again but what a killed process had in hand.
 
-    def __init__(self, url: Path) -> None:
-        self._url = url
-        self._seen: dict[Path, tuple[int, int]] = {}
-
-    def look(self) -> None:
-        """See those that are there now."""
-        for path in marker_files(self._url):
-            self._seen.setdefault(path, self._identity(path))
-
-    def check(self) -> None:
-        """Find each of them as it was."""
-        changed = [path for path, before in self._seen.items() if self._identity(path) != before]
-        assert not changed, (changed, [self._seen[path] for path in changed])
-
-    def _identity(self, path: Path) -> tuple[int, int]:
-        found = path.stat()
-        return found.st_ino, found.st_mtime_ns
+    That is what it worked on, or the record of what it had just done: until that is fetched, it is
+    on its worker only, and Dask starts the work again, which finds its markers and does nothing.
+    """
+    for name, starts in starts_of(url).items():
+        in_vain = [start for start in starts[:-1] if start.process not in killed]
+        assert not in_vain, (name, starts)
 
 
 def test_killed_workers_cost_a_start_each_and_nothing_else(copies, undisturbed):
@@ -107,12 +115,13 @@ def test_killed_workers_cost_a_start_each_and_nothing_else(copies, undisturbed):
             assert run.wait(WITHIN_S) == 0, log_of(url)
         assert results_of(url) == undisturbed
         kept.check()
-        for name, processes in starts_of(url).items():
-            hits = sum(process in killed for process in processes)
-            assert len(processes) <= 1 + hits, name
+        check_starts(url, killed)
+        # a worker does one thing at a time
+        cut_off = [one for found in starts_of(url).values() for one in found if not one.ended]
+        assert len(cut_off) <= len(killed)
 
 
-def test_a_killed_run_is_gone_on_with_however_often(copies, undisturbed):
+def test_a_killed_run_is_gone_on_with_however_often(copies, undisturbed, visits):
     kills, dice = 0, random.Random(SEED)
     while kills < max(1, N // 5):
         url = next(copies)
@@ -132,6 +141,9 @@ def test_a_killed_run_is_gone_on_with_however_often(copies, undisturbed):
             assert run.wait(WITHIN_S) == 0, log_of(url)
         assert results_of(url) == undisturbed
         kept.check()
+        check_starts(url)
+        # what came to its end before a kill is not begun again after it
+        assert ends_of(url) <= visits
 
 
 @contextmanager
@@ -156,46 +168,89 @@ def dask_cluster(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         yield address, scheduler
 
 
-def test_a_killed_scheduler_ends_the_run_in_words_and_the_next_one_goes_on(copies, undisturbed):
-    # a client looks for its scheduler again for twice as long
-    quickly = {**os.environ, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s"}
+# `hcs`, which looks for a scheduler that was lost not for a minute but for some seconds
+IMPATIENT = """
+import distributed
+from hcs.cli.main import main
+
+reconnect = distributed.Client._reconnect
+
+async def give_up_soon(client):
+    client._timeout = 5
+    await reconnect(client)
+
+distributed.Client._reconnect = give_up_soon
+main()
+"""
+UNTIL_GIVEN_UP = (HCS,) if N > 10 else (sys.executable, "-c", IMPATIENT)
+
+
+def test_a_killed_scheduler_ends_the_run_in_words_and_the_next_one_goes_on(
+    copies, undisturbed, visits
+):
     dice = random.Random(SEED)
     for _ in range(max(1, N // 5)):
         url = next(copies)
         kept = Kept(url)
         with dask_cluster(url.parent) as (address, scheduler):
-            with start(url, "--dask", address, environment=quickly) as run:
+            with start(url, "--dask", address, program=UNTIL_GIVEN_UP) as run:
                 wait_for(lambda: bool(starts_of(url)), run)  # noqa: B023 - called at once
                 time.sleep(dice.uniform(0.0, 1.0))
+                ended = ends_of(url)
                 scheduler.kill()
                 assert run.wait(WITHIN_S) in (1, 2), log_of(url)
-            assert "scheduler" in log_of(url)
-            assert "Traceback" not in log_of(url), log_of(url)
+            assert "the Dask scheduler was lost, with " in log_of(url)
+            assert not re.search("Traceback|report it", log_of(url)), log_of(url)
             kept.look()
+        begun = set(starts_of(url))
         with dask_cluster(url.parent) as (address, _), start(url, "--dask", address) as run:
             assert run.wait(WITHIN_S) == 0, log_of(url)
         assert results_of(url) == undisturbed
         kept.check()
+        check_starts(url)
+        # what came to its end before the kill is not begun again after it
+        assert ended + Counter(map(well_of, starts_of(url).keys() - begun)) <= visits
 
 
-def test_a_prefect_server_that_hangs_and_restarts_costs_no_well(copies, undisturbed, tmp_path):
+def test_a_prefect_server_that_hangs_and_restarts_costs_no_well(
+    copies, undisturbed, visits, tmp_path
+):
     dice, server = random.Random(SEED), PrefectServer(tmp_path / "prefect")
     with ExitStack() as stack:
         stack.callback(server.kill)
         server.start()
         for _ in range(max(1, N // 10)):
             url = next(copies)
+            kept = Kept(url)
             with start(url, monitor="prefect", environment=server.environment) as run:
                 wait_for(lambda: bool(starts_of(url)), run)  # noqa: B023 - called at once
                 server.hold()
                 wait_for(lambda: measured(url) >= 2 * COLUMNS, run)  # noqa: B023 - called at once
+                kept.look()
                 server.kill()
                 time.sleep(dice.uniform(0.0, 2.0))
                 server.start()
                 assert run.wait(WITHIN_S) == 0, log_of(url)
             assert results_of(url) == undisturbed
+            kept.check()
+            check_starts(url)
+            assert ends_of(url) == visits
+            check_shown(server, url)
 
 
 def measured(url: Path) -> int:
     """Return how many wells are done."""
     return len(list(url.with_suffix(".hcs").glob("[A-D]/*/measure-*.json")))
+
+
+def check_shown(server: PrefectServer, url: Path) -> None:
+    """Find the newest run as it ended in what the server's API answers."""
+    (run,) = server.ask("flow_runs", sort="START_TIME_DESC", limit=1)
+    artifacts = server.ask("artifacts", artifacts={"flow_run_id": {"any_": [run["id"]]}})
+    shown = {artifact["key"]: artifact["data"] for artifact in artifacts}
+    assert sorted(shown) == ["tiny-plate", "tiny-progress", "tiny-wells"]
+    assert len(artifacts) == len(shown)
+    assert shown["tiny-progress"] == 100.0
+    rows = [(row["well"], row["state"]) for row in json.loads(shown["tiny-wells"])]
+    assert rows == [(well.name, "done") for well in open_plate(url).layout.wells]
+    assert run["state"]["name"] == "Completed"

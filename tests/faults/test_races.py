@@ -1,17 +1,22 @@
 """Several runs at one plate: one proceeds, whatever is killed or stopped, and nothing is lost.
 
-``HCS_FAULTS`` says how often.
+``HCS_FAULTS`` says how often, and ``HCS_FAULTS_SEED`` when.
 """
 
+import json
 import os
+import random
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import uuid
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,7 +29,7 @@ import pytest
 from hcs.errors import LockedError
 from hcs.plate.commit import sweep
 from hcs.plate.create import create_plate
-from hcs.plate.lock import acquire, look
+from hcs.plate.lock import Holding, acquire, look
 from hcs.plate.metadata import PlateLayout
 from hcs.plate.open import open_plate
 from hcs.run import analyse as story
@@ -32,14 +37,29 @@ from hcs.run.analyse import analyse
 from hcs.settings import load_settings
 from tests.deaths import Changes, begin, end, halt
 from tests.plates import make_plate, moving_cells, results_of
-from tests.runs import WITHIN_S, log_of, start, starts_of, wait_for, workers_of
+from tests.runs import (
+    HCS,
+    WITHIN_S,
+    Identity,
+    halt_family,
+    identity,
+    log_of,
+    start,
+    starts_of,
+    wait_for,
+    workers_of,
+)
 
 pytestmark = pytest.mark.integration
 
 N = int(os.environ.get("HCS_FAULTS", "2"))
+SEED = int(os.environ.get("HCS_FAULTS_SEED", "0"))
 RACERS = 3
 RACE_WITHIN_S = 100
 RACES = 2 * N if N > 10 else 20
+# the longest that a plate stays with a holder that was killed or stopped
+TAKEN_OVER_WITHIN_S = 60
+long = pytest.mark.skipif(N < 3, reason="waits for half a minute: HCS_FAULTS=3")
 # quick beats, so that who is stopped is soon taken for dead
 BEAT_S, STALE_S = 0.1, 1.0
 quickly = partial(acquire, heartbeat_s=BEAT_S, stale_s=STALE_S)
@@ -177,8 +197,104 @@ def test_who_is_stopped_and_wakes_up_after_a_takeover_changes_nothing(
         assert not list(url.parent.rglob("*.partial")), f"{at} of {count}"
 
 
+@pytest.fixture(scope="module")
+def several(tmp_path_factory) -> Path:
+    """Return a plate that keeps two workers busy for a while."""
+    url = tmp_path_factory.mktemp("several") / "tiny.zarr"
+    make_plate(url, {f"A/{column:02d}": moving_cells(column) for column in range(1, 5)})
+    return url
+
+
+# `hcs`, whose heart beats as quickly as those above
+IN_NO_TIME = (
+    sys.executable,
+    "-c",
+    "from functools import partial; import hcs.run.analyse as story; "
+    f"story.acquire = partial(story.acquire, heartbeat_s={BEAT_S}, stale_s={STALE_S}); "
+    "from hcs.cli.main import main; main()",
+)
+
+
+@contextmanager
+def stopped_at_work(
+    url: Path, program: Sequence[str | Path], pause_s: float
+) -> Iterator[tuple[subprocess.Popen[bytes], list[psutil.Process]]]:
+    """Start a run with two workers, and stop all its processes in the middle of their work."""
+    companion = open_plate(url).companion
+    with start(url, program=program) as run:
+        wait_for(lambda: bool(starts_of(url)), run)
+        time.sleep(pause_s)
+        family = halt_family(run.pid)
+        assert look(companion).state == "held"
+        yield run, family
+
+
+def wake_and_check(url: Path, run: subprocess.Popen[bytes], family: list[psutil.Process]) -> None:
+    """Let a run go on that was taken over meanwhile: it says so, and changes nothing."""
+    before = all_but_notes(url)
+    wake(family)
+    assert run.wait(WITHIN_S) == LockedError.exit_code, log_of(url)
+    assert "plate tiny was taken over by" in log_of(url)
+    assert "Traceback" not in log_of(url), log_of(url)
+    assert all_but_notes(url) == before
+
+
+def all_but_notes(url: Path) -> dict[Path, Identity]:
+    """Return every file of a plate and its companion but the notes of what the first run began."""
+    own = url.with_suffix(".hcs") / "attempts" / "00000001"
+    found = (path for top in (url, url.with_suffix(".hcs")) for path in top.rglob("*"))
+    return {path: identity(path) for path in found if path.is_file() and own not in path.parents}
+
+
+def test_who_is_stopped_with_all_workers_and_wakes_up_after_a_takeover_changes_nothing(
+    several, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(story, "acquire", quickly)
+    url = Path(shutil.copytree(several, tmp_path / "tiny.zarr"))
+    with stopped_at_work(url, IN_NO_TIME, random.Random(SEED).uniform(0.0, 0.5)) as stopped:
+        assert analyse(str(url), load_settings(overrides=OTHER)).exit_code == 0
+        wake_and_check(url, *stopped)
+
+
+@long
+def test_another_run_takes_over_from_one_that_is_stopped_within_a_minute(several, tmp_path):
+    whole = Path(shutil.copytree(several, tmp_path / "whole" / "tiny.zarr"))
+    assert analyse(str(whole), load_settings(overrides=OTHER)).exit_code == 0
+    dice = random.Random(SEED)
+    for number in range(max(2, N // 5)):
+        url = Path(shutil.copytree(several, tmp_path / str(number) / "tiny.zarr"))
+        companion = open_plate(url).companion
+        with stopped_at_work(url, (HCS,), dice.uniform(0.0, 0.5)) as stopped:
+            began = time.monotonic()
+            with start(url, "--set", OTHER[-1]) as other:
+                wait_for(lambda: look(companion).token == 2, other)  # noqa: B023 - called at once
+                assert time.monotonic() - began < TAKEN_OVER_WITHIN_S
+                if number % 2:
+                    # while the other is at work
+                    wake(stopped[1])
+                assert other.wait(WITHIN_S) == 0, log_of(url)
+            wake_and_check(url, *stopped)
+        assert results_of(url) == results_of(whole)
+
+
+def wake(family: Sequence[psutil.Process]) -> None:
+    """Let processes go on, those that are still there."""
+    for one in family:
+        with suppress(psutil.NoSuchProcess):
+            one.resume()
+
+
+def move_elsewhere(url: Path, holding: Holding) -> None:
+    """Make a claim one of another machine: its holder is known by its heart alone."""
+    claim = replace(holding.claim, process=f"another {holding.claim.process}")
+    path = url.with_suffix(".hcs") / f"lock/{holding.token:08d}.json"
+    path.write_text(json.dumps(asdict(claim)))
+    assert look(open_plate(url).companion).state == "held"
+
+
+@pytest.mark.parametrize("where", ["here", pytest.param("elsewhere", marks=long)])
 @pytest.mark.parametrize("many", (2, 5) if N > 10 else (2,))
-def test_of_runs_begun_at_once_one_proceeds_and_when_it_is_killed_another(many, tmp_path):
+def test_of_runs_begun_at_once_one_proceeds_and_when_it_is_killed_another(many, where, tmp_path):
     wells = {f"A/{column:02d}": moving_cells(column) for column in (1, 2)}
     make_plate(tmp_path / "whole" / "tiny.zarr", wells)
     url = Path(shutil.copytree(tmp_path / "whole", tmp_path / "run") / "tiny.zarr")
@@ -196,13 +312,19 @@ def test_of_runs_begun_at_once_one_proceeds_and_when_it_is_killed_another(many, 
         others = [run for run in runs if run is not holder]
         assert [run.wait(WITHIN_S) for run in others] == [LockedError.exit_code] * len(others)
         holder.kill()
-        for worker in workers:
-            worker.resume()
+        killed = time.monotonic()
+        wake(workers)
         holder.wait(WITHIN_S)
     told = f"plate tiny is locked by {claim.holder} on {claim.host} since {claim.since}"
     assert log_of(url).count(told) == len(others)
     assert "Traceback" not in log_of(url)
+    before = look(companion)
+    assert before.state == "dead"
+    if where == "elsewhere":
+        move_elsewhere(url, before)
     with start(url, workers=1) as run:
+        wait_for(lambda: look(companion).token > before.token, run)
+        assert time.monotonic() - killed < TAKEN_OVER_WITHIN_S
         assert run.wait(WITHIN_S) == 0, log_of(url)
     assert f"took over plate tiny from {claim.holder}" in log_of(url)
     whole = tmp_path / "whole" / "tiny.zarr"

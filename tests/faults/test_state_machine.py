@@ -33,7 +33,17 @@ from hcs.run.analyse import analyse
 from hcs.run.prune import plan_pruning, prune
 from hcs.settings import load_settings
 from tests.corruptions import markers, repair
-from tests.deaths import DIED, begin, end, run_without_room, start
+from tests.deaths import (
+    DIED,
+    begin,
+    end,
+    go_on,
+    run_and_tell,
+    run_beside,
+    run_without_room,
+    start,
+    wait_beside,
+)
 from tests.plates import make_plate, moving_cells, results_of
 
 pytestmark = pytest.mark.integration
@@ -128,14 +138,22 @@ class Nights(RuleBasedStateMachine):
         note(f"exit code {code}")
         assert code in (0, 1, 2)
 
-    @rule()
-    def begin_a_second_run(self) -> None:
-        before = files_of(self.url)
-        plate = open_plate(self.url)
-        held = acquire(plate.companion, heartbeat_s=0.1)
-        with held, pytest.raises(LockedError, match="tiny is locked by"):
-            analyse(str(self.url), load_settings(overrides=self.overrides()))
-        assert files_of(self.url) == before
+    @rule(at=st.integers(0, CHANGES))
+    def begin_a_second_run(self, at: int) -> None:
+        first = begin(run_beside, self.url, self.overrides(), at)
+        # it has fewer changes to make where much is done
+        if wait_beside(first, self.url):
+            before = files_of(self.url)
+            code = end(begin(run_and_tell, self.url, self.overrides()))
+            assert code == LockedError.exit_code
+            words = (self.folder / "words").read_text()
+            assert words.startswith("plate tiny is locked by")
+            assert f"(process {first.pid})" in words
+            assert files_of(self.url) == before
+        code = go_on(first, self.url)
+        assert self.damaged or code == 0
+        if not self.damaged:
+            self.check_whole()
 
     def ours(self) -> list[Path]:
         """Return the files that a marker may vouch for, the markers among them."""

@@ -39,3 +39,17 @@ def test_nobody_waits_for_what_a_closing_client_was_given(client, tmp_path, monk
         with pytest.raises(WorkerError, match="scheduler was lost"):
             Cluster(workers).run(Call(name, abs, (-3,)), attempts)
     client.status = "running"
+
+
+def test_work_that_the_scheduler_let_go_of_is_told_so(client, tmp_path, monkeypatch):
+    submit = client.submit
+
+    def let_go(*arguments: object, **options: object) -> object:
+        future = submit(*arguments, **options)
+        future.cancel()
+        return future
+
+    monkeypatch.setattr(client, "submit", let_go)
+    attempts = Attempts(Storage.open(tmp_path), 1, 3)
+    with pytest.raises(WorkerError, match="scheduler was lost, with A/01/1/0"):
+        Cluster(DaskWorkers(client, [Coming(1)])).run(Call("A/01/1/0", abs, (-3,)), attempts)
