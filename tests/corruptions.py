@@ -30,9 +30,10 @@ class Corruption:
 def corruptions(paths: list[Path], rng: np.random.Generator) -> Iterator[Corruption]:
     while True:
         path = paths[rng.integers(len(paths))]
-        if not path.exists():
+        content = bytearray(path.read_bytes() if path.exists() else b"")
+        if not content:
+            # nothing is left of it
             continue
-        content = bytearray(path.read_bytes())
         kind = str(rng.choice(["bit flip", "truncation", "deletion"]))
         if kind == "bit flip":
             place = int(rng.integers(8 * len(content)))

@@ -6,14 +6,16 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hcs.errors import HcsError
 from hcs.plate.commit import read_marker
 from hcs.plate.metadata import Version
-from hcs.plate.open import open_plate
+from hcs.plate.open import is_result, open_plate
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.read import read_frame_channels
 from hcs.run.analyse import analyse
@@ -55,6 +57,11 @@ def is_chunk(path: Path, url: Path) -> bool:
 
 def input_chunks(url: Path) -> list[Path]:
     return sorted(path for path in url.rglob("*") if path.is_file() and is_chunk(path, url))
+
+
+def input_documents(url: Path) -> list[Path]:
+    found = (path for name in (".z*", "zarr.json") for path in url.rglob(name))
+    return sorted(path for path in found if not is_result(str(path.relative_to(url))))
 
 
 def damages(url: Path) -> tuple[Damage, ...]:
@@ -116,6 +123,20 @@ def test_each_corrupted_chunk_of_the_input_is_found_or_reads_as_before(plate):
         else:
             assert {str(damage.field) for damage in own} == {"/".join(key.split("/")[:3])}
         change.path.write_bytes(before)
+
+
+def test_each_corrupted_document_of_the_input_is_found_or_understood(plate):
+    """Names and sizes have no checksum: whatever stands there, it ends in no error but ours."""
+    rng = np.random.default_rng(SEED + 4)
+    found = corruptions(input_documents(plate), rng)
+    for change in (next(found) for _ in range(N)):
+        before = change.path.read_bytes()
+        change.apply()
+        with suppress(HcsError):
+            if not damages(plate):
+                pixels(plate)
+        change.path.write_bytes(before)
+    assert damages(plate) == ()
 
 
 def test_each_corrupted_marker_is_found_or_reads_as_before_or_is_no_marker(plate):
