@@ -129,8 +129,7 @@ class Cluster:
             tries += 1
             future = self._workers.submit(call, attempts)
             try:
-                error = self._wait(future, call, attempts)
-                answer = _Answer(error=error) if error else future.result()
+                answer = self._wait(future, call, attempts)
             except CancelledError as let_go:
                 raise scheduler_lost(call.name) from let_go
             finally:
@@ -147,24 +146,29 @@ class Cluster:
         """Let the workers go; calls that wait for them end with an error."""
         self._workers.close()
 
-    def _wait(self, future: Future, call: Call, attempts: Attempts) -> BaseException | None:
+    def _wait(self, future: Future, call: Call, attempts: Attempts) -> _Answer:
         limit_s = self._timeout_s or math.inf
         before = attempts.count(call.name) if self._timeout_s else 0
         begun = time.monotonic()
         while True:
             try:
-                return future.exception(min(limit_s, _LOOK_S))
+                error = future.exception(min(limit_s, _LOOK_S))
+                # not without end: a result is lost with its worker until it is fetched
+                answer: _Answer = _Answer(error=error) if error else future.result(_LOOK_S)
             except TimeoutError:
                 self._workers.check(call.resources)
+            else:
+                return answer
             if time.monotonic() - begun < limit_s:
                 continue
             # time spent waiting for a free worker does not count
             if attempts.count(call.name) > before:
                 self._workers.stop(future)
-                return CallTimeoutError(
+                late = CallTimeoutError(
                     f"{call.name} took longer than {limit_s:g} s",
                     hint="raise --timeout if the well is merely long",
                 )
+                return _Answer(error=late)
             begun = time.monotonic()
 
 

@@ -362,6 +362,8 @@ def test_workers_of_others_that_go_are_waited_for_but_not_for_ever(monkeypatch, 
         others.scale(1)
         assert found.result() == 3
         others.scale(0)
+        while cluster._workers._client.scheduler_info(n_workers=-1)["workers"]:
+            time.sleep(0.05)
         monkeypatch.setattr("hcs.run.missing.Missing.patience_s", 0.5)
         with pytest.raises(WorkerError, match=r"has had no workers for 0\.5 s"):
             cluster.run(Call("last", abs, (-3,)), attempts)

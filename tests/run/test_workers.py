@@ -53,3 +53,34 @@ def test_work_that_the_scheduler_let_go_of_is_told_so(client, tmp_path, monkeypa
     attempts = Attempts(Storage.open(tmp_path), 1, 3)
     with pytest.raises(WorkerError, match="scheduler was lost, with A/01/1/0"):
         Cluster(DaskWorkers(client, [Coming(1)])).run(Call("A/01/1/0", abs, (-3,)), attempts)
+
+
+class Lost:
+    """Workers that are gone, with a result that nobody had fetched yet."""
+
+    count = 1
+
+    def submit(self, call: Call, attempts: Attempts) -> "Lost":
+        return self
+
+    def exception(self, timeout: float | None = None) -> None:
+        """Say that the call went well."""
+
+    def result(self, timeout: float | None = None) -> object:
+        assert timeout, "waits without end"
+        raise TimeoutError
+
+    def offers(self, resources: object) -> bool:
+        return True
+
+    def check(self, resources: object) -> None:
+        raise WorkerError("the scheduler has had no workers for an hour")
+
+    def forget(self, future: object) -> None:
+        """Let go of it."""
+
+
+def test_a_result_that_was_lost_with_its_worker_is_not_waited_for_without_end(tmp_path):
+    attempts = Attempts(Storage.open(tmp_path), 1, 3)
+    with pytest.raises(WorkerError, match="no workers for an hour"):
+        Cluster(Lost()).run(Call("A/01/1/0", abs, (-3,)), attempts)
