@@ -32,6 +32,12 @@ def outputs(network, shown, **settings):
     return [prediction.output for prediction in predicted(network, shown, **settings)]
 
 
+@pytest.fixture(autouse=True)
+def _fp32(monkeypatch):
+    """Have no processor choose bf16 by itself, which agrees to three digits only."""
+    monkeypatch.setattr("hcs.isl.engine.has_bf16", lambda device: False)
+
+
 @pytest.fixture
 def near():
     """Return a network that sees two pixels far."""
