@@ -157,6 +157,9 @@ def _finished(plate: Plate, plan: Plan, report: Report, token: int, stop: Stop) 
 def _visit_wells(plate: Plate, visits: Visits, each: Each) -> Plan:
     """Visit the wells; then make the pooled model, and visit those again that need it."""
     plan = visits.plan
+    if plan.pool and plan.adds_to_pool:
+        # who would use it now would be done again with the next one
+        plan = visits.plan = with_pool(plate, plan, None, visits.stop)
     visits.pay(each, [w for w in plan.wells if any(s.state == "todo" for s in w.statuses)], 1)
     plan = with_pool(plate, plan, None, visits.stop)
     if plan.waits_for_pool:

@@ -130,6 +130,11 @@ class Plan:
         return any(status.state == "waiting" for well in self.wells for status in well.statuses)
 
     @property
+    def adds_to_pool(self) -> bool:
+        """Whether a well's statistics, of which the plate's pooled model is made, are to come."""
+        return any(s.step.kind == "statistics" for well in self.wells for s in well.todo)
+
+    @property
     def is_hopeless(self) -> bool:
         """Whether no well can be analysed, and something is wrong with each."""
         return bool(self.wells) and all(well.failure for well in self.wells)

@@ -25,6 +25,7 @@ from hcs.run.analyse import analyse
 from hcs.run.outcome import worker_name
 from hcs.settings import Settings, load_settings
 from tests.plates import N_FRAMES, make_plate, moving_cells, results_of
+from tests.runs import ends_of
 
 A01, A02, B01 = (WellPath.parse(name) for name in ("A/01", "A/02", "B/01"))
 FIELD = FieldPath(A01, "0")
@@ -232,6 +233,16 @@ def test_a_pool_of_other_wells_is_made_anew_and_runs_its_users_only(tiny_plate, 
         ("ssl-statistics", "ssl", "measure-ssl_cells"),
         ("ssl", "measure-ssl_cells"),
     ]
+    assert results_of(tiny_plate) == results_of(analysed_plate)
+
+
+def test_a_pool_that_is_about_to_change_is_not_used(tiny_plate, analysed_plate):
+    analyse(str(tiny_plate), here("wells=[A/01, B/01]"))
+    # as after a run that lost its workers when it had made the pool
+    (tiny_plate.with_suffix(".hcs") / "B/01/ssl.json").unlink()
+    before = ends_of(tiny_plate)
+    analyse(str(tiny_plate), here())
+    assert ends_of(tiny_plate) - before == {"A/02": 1, "B/01": 1}
     assert results_of(tiny_plate) == results_of(analysed_plate)
 
 
