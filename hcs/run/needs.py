@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -23,10 +25,12 @@ from hcs.settings import Settings
 WORKER_BYTES = 550_000_000
 # float32 temporaries of a pair of frames: flow, features, log-odds, boundary refinement
 _BYTES_PER_PIXEL = 100
-# measured: torch and densenet121 take 0.8 GB more in a worker, a small network 0.65, and 560 to 580
-# bytes per pixel of the batch in float32, one thread, 512^2 to 1024^2; resnet18 450
+# measured: torch and densenet121 take 0.8 GB more in a worker, a small network 0.65; docs/scale.md
+# has the peaks of both processors that the bytes per pixel of a batch are of, one thread
 _NETWORK_BYTES = 800_000_000
-_NETWORK_BYTES_PER_PIXEL = 600
+_FP32_BYTES_PER_PIXEL = 600
+_BF16_BYTES_PER_PIXEL = 400
+_BF16_FLAGS = {"avx512_bf16", "amx_tile"}
 # numbers that wait to be computed and to be written, per pixel and plane
 _WAITING_BYTES = 12
 # label images are mostly runs of one value; predictions hardly shrink, and have coarser levels
@@ -87,9 +91,28 @@ def _network_bytes(model: Model, image: FieldImage, settings: Settings) -> int:
     isl, (height, width) = settings.isl, image.frame_shape
     tile = min(height, isl.tile_px) * min(width, isl.tile_px)
     # a GPU has memory of its own
-    computing = isl.batch * tile * _NETWORK_BYTES_PER_PIXEL if settings.run.device == "cpu" else 0
+    computing = isl.batch * tile * _bytes_per_pixel(isl) if settings.run.device == "cpu" else 0
     planes = len(model.card.inputs) + model.card.n_outputs
     return _NETWORK_BYTES + computing + isl.batch * height * width * planes * _WAITING_BYTES
+
+
+def _bytes_per_pixel(isl: IslSettings) -> int:
+    """Return what a network holds per pixel; workers are taken to have this machine's processor."""
+    in_bf16 = isl.precision == "bf16" or (isl.precision == "auto" and processor_has_bf16())
+    return _BF16_BYTES_PER_PIXEL if in_bf16 else _FP32_BYTES_PER_PIXEL
+
+
+@cache
+def processor_has_bf16() -> bool:
+    """Return what `hcs.isl.device.has_bf16` says of this processor, without torch; False off Linux.
+
+    A plan is made where torch may be missing, and does not wait until it is loaded.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return False
+    return any(_BF16_FLAGS.intersection(line.split()) for line in lines)
 
 
 def _units(level: Level) -> int:

@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from hcs.errors import WorkerError
 from hcs.isl.card import Architecture, InputPlane, ModelCard, TargetScale, Training
+from hcs.isl.device import has_bf16
 from hcs.isl.settings import IslSettings
 from hcs.plate.metadata import Channel, FieldImage, Level
 from hcs.plate.open import open_plate
@@ -81,7 +83,11 @@ def test_what_a_network_holds_grows_with_the_batch_and_not_beyond_a_tile():
     assert held(batch=2) < held(batch=4)
     assert held(tile_px=512) < held(tile_px=1024) < held(tile_px=2048)
     on_gpu = load_settings(overrides=["run.device=gpu"])
-    assert working_bytes(IMAGE, [step("stain")], on_gpu) < held() / 4
+    assert working_bytes(IMAGE, [step("stain")], on_gpu) < held(precision="fp32") / 4
+    # without torch, as torch says
+    auto = "bf16" if has_bf16(torch.device("cpu")) else "fp32"
+    assert held(precision="bf16") < held(precision="fp32")
+    assert held(precision="auto") == held(precision=auto)
 
 
 @pytest.fixture
