@@ -59,6 +59,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
     if logging.lastResort:
         logging.lastResort.setFormatter(_Shown())
+        # also where Prefect says what goes to a terminal, and that is nothing
+        for name in ("hcs", "flows"):
+            logging.getLogger(name).addHandler(logging.lastResort)
     # `scancel`, an evicted pod, a shutdown: as orderly an end as Ctrl-C
     with suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 
@@ -44,6 +45,17 @@ def test_what_is_written_to_local_files_is_not_written_to_urls(
     assert end.value.code == 64
     assert "cannot write to s3:/bucket/name\n     name a local" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["hcs.run.missing", "flows.progress"])
+def test_what_is_warned_of_is_told_whoever_else_hears_it(name, capsys, monkeypatch):
+    for group in ("hcs", "flows"):
+        monkeypatch.setattr(logging.getLogger(group), "handlers", [])
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    # pytest hears it, as Prefect does
+    logging.getLogger(name).warning("no workers\x1b[2J")
+    assert capsys.readouterr().err == "no workers?[2J\n"
 
 
 def test_the_command_line_loads_nothing_heavy():
