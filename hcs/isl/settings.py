@@ -46,7 +46,8 @@ class IslSettings(BaseModel):
     )
     batch: int = Field(default=4, ge=1, description="images or tiles that are computed together")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="auto: bf16 where the processor computes in it"
+        default="auto",
+        description="auto: bf16 where the processor computes in it; say which where workers differ",
     )
     engine: Literal["torch", "openvino"] = Field(
         default="torch", description="openvino: faster on processors of many kinds; no GPU"
