@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import psutil
@@ -91,6 +93,17 @@ def test_a_worker_runs_the_night_that_prefect_yaml_describes(prefect_api, made, 
     assert (ended["name"], ended["state"]["name"]) == ("plates", "Completed")
     assert ended["state"]["message"] == "1 plate done"
     assert (plates / "hcs.night/summary.md").is_file()
+
+
+def test_its_nights_are_scheduled_by_the_server(prefect_server, made):
+    of_nightly = {"id": {"any_": [made["nightly"]["id"]]}}
+    state = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+    end = time.monotonic() + 120
+    while not (runs := prefect_server.ask("flow_runs", deployments=of_nightly, flow_runs=state)):
+        assert time.monotonic() < end, "no night is to come"
+        time.sleep(0.5)
+    starts = [datetime.fromisoformat(run["expected_start_time"]) for run in runs]
+    assert {one.astimezone(ZoneInfo("Europe/Zurich")).hour for one in starts} == {18}
 
 
 @pytest.mark.parametrize("how", ["cancelled", pytest.param("worker ends", marks=LONG)])
