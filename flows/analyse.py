@@ -26,7 +26,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.cancelling import heeding_cancellation, sigterm_as_ctrl_c
+from flows.cancelling import ending_by_signals, heeding_cancellation
 from flows.from_command import run_from_command
 from flows.log import repeating_warnings
 from flows.progress import API_ERRORS, Progress
@@ -101,7 +101,7 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
         with (
             watcher.told(),
             repeating_warnings(),
-            sigterm_as_ctrl_c(),
+            ending_by_signals(),
             heeding_cancellation(watcher.stop.ask),
         ):
             report = analyse(plate, settings, on_outcome=on_outcome, each=each, stop=watcher.stop)

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from threading import Event, Thread
+from types import FrameType
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
 
 from flows.progress import API_ERRORS
 
@@ -38,36 +40,44 @@ def heeding_cancellation(stop: Callable[[], None]) -> Iterator[None]:
 
     def look() -> None:
         while not over.wait(_LOOK_S):
-            if any(_is_cancelled(run) for run in runs):
+            if any(_is_cancelled(run) for run in runs) and not over.is_set():
                 stop()
                 return
 
     # Prefect's settings, among them where its API is, belong to a context
-    looking = Thread(target=copy_context().run, args=(look,), name="cancelled?", daemon=True)
-    looking.start()
+    Thread(target=copy_context().run, args=(look,), name="cancelled?", daemon=True).start()
     try:
         yield
     finally:
+        # it may just wait for an API that is gone
         over.set()
-        looking.join()
 
 
 @contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Have SIGTERM end a flow as Ctrl-C does, with its summary.
+def ending_by_signals() -> Iterator[None]:
+    """Have SIGTERM end a flow as Ctrl-C does, with its summary, and both within seconds.
 
-    Prefect raises an exception of its own there, which is no `KeyboardInterrupt`.
+    Prefect raises an exception of its own there, which is no `KeyboardInterrupt`. It asks an API
+    that is gone five times more for each of the last words, a minute or two; who sends a signal
+    sends SIGKILL by then.
     """
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     # a handler that is not Python's is None, and could not be put back
-    if before is None or threading.current_thread() is not threading.main_thread():
+    if None in before.values() or threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        get_current_settings().client.max_retries = 1
+        signal.default_int_handler(number, frame)
+
     try:
+        for number in before:
+            signal.signal(number, end)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _own_runs() -> list[UUID]:

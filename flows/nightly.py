@@ -23,7 +23,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.urls import url_for
 
 from flows.analyse import analyse_plate
-from flows.cancelling import heeding_cancellation, sigterm_as_ctrl_c
+from flows.cancelling import ending_by_signals, heeding_cancellation
 from flows.from_command import run_from_command
 from flows.log import repeating_warnings
 from flows.night_watcher import NightWatcher, current_night_watcher
@@ -114,7 +114,7 @@ def nightly(
         with (
             watcher.told(),
             repeating_warnings(),
-            sigterm_as_ctrl_c(),
+            ending_by_signals(),
             heeding_cancellation(stop.ask),
         ):
             report = run_night(

@@ -3,7 +3,8 @@
 Prefect would start one by itself, in the middle of things, and leave it behind where the command
 is killed. This one is started first, so that it comes up while other things are imported, and it
 holds the end of a pipe whose other end only the command holds: it ends when the command does,
-however that comes about.
+however that comes about, and not before. Slurm's `scancel` and a machine that goes down send their
+SIGTERM to every process, and the command has to tell this one yet what became of the run.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import uvicorn
 
 # a laptop that was asleep takes long
 _WITHIN_S = 60.0
@@ -61,19 +66,18 @@ def _free_port() -> int:
 def _spawn(port: int) -> subprocess.Popen[bytes]:
     # -P: a folder named flows where the user stands is not ours
     command = [sys.executable, "-P", "-m", "flows.temporary_server", str(port)]
-    # Ctrl-C is for the command, which has to say yet what became of the run
+    # not reached by Ctrl-C
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
+    if server.stdin:
+        server.stdin.close()
     try:
         server.wait(_END_S)
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
-    if server.stdin:
-        server.stdin.close()
 
 
 def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -90,23 +94,33 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
 
 def _serve(port: int) -> None:
     """Be the server, until the one who started it is gone."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     import uvicorn
 
     # its UI takes long to start
     os.environ |= {"PREFECT_SERVER_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1"}
-    uvicorn.run(
+    config = uvicorn.Config(
         "prefect.server.api.server:create_app",
         factory=True,
         host="127.0.0.1",
         port=port,
         log_level="critical",
     )
+    server = uvicorn.Server(config)
+    threading.Thread(target=_end_with_parent, args=(server,), daemon=True).start()
+    # it takes signals only in the main thread
+    serving = threading.Thread(target=server.run, daemon=True)
+    serving.start()
+    serving.join()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(server: uvicorn.Server) -> None:
     sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGTERM)
+    server.should_exit = True
+    time.sleep(_END_S)
+    # its services did not end
+    os._exit(1)
 
 
 if __name__ == "__main__":

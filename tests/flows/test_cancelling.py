@@ -104,7 +104,7 @@ def test_an_api_that_does_not_answer_cancels_nothing(monkeypatch, error):
 def test_a_handler_of_sigterm_that_is_not_pythons_is_left_alone(monkeypatch):
     monkeypatch.setattr(signal, "getsignal", lambda _: None)
     monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("replaced"))
-    with cancelling.sigterm_as_ctrl_c():
+    with cancelling.ending_by_signals():
         pass
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.runs import WITHIN_S, log_of, start, wait_for
+from hcs.errors import EXIT_STOPPED
+from tests.runs import WITHIN_S, log_of, start, starts_of, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -57,3 +58,17 @@ def test_a_server_ends_with_its_run_however_that_ends(tiny_plate, environment):
         run.kill()
         gone, _ = psutil.wait_procs([server], WITHIN_S)
         assert gone == [server]
+
+
+def test_a_signal_to_every_process_ends_a_run_as_ctrl_c_does(tiny_plate, home, environment):
+    with start(tiny_plate, monitor="prefect", environment=environment) as run:
+        wait_for(lambda: bool(starts_of(tiny_plate)), run)
+        first = psutil.Process(run.pid)
+        # as Slurm's scancel does, or a machine that goes down
+        for one in [first, *first.children(recursive=True)]:
+            one.terminate()
+        assert run.wait(30) == EXIT_STOPPED, log_of(tiny_plate)
+    assert "hcs: stopped; run the same command again to go on" in log_of(tiny_plate)
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        states = [name for (name,) in database.execute("select state_name from flow_run")]
+    assert "Cancelled" in states
