@@ -86,6 +86,8 @@ def test_no_container_is_root_or_may_more_than_it_needs():
         assert one["cap_drop"] == ["ALL"], name
         assert one["security_opt"] == ["no-new-privileges:true"], name
         assert "privileged" not in one, name
+        # where the image has programs write
+        assert "/tmp:mode=1777" in one["tmpfs"] or name == "s3", name
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,14 @@ def test_no_container_may_more_than_it_needs():
         assert container["resources"]["limits"]["memory"], where
 
 
+def test_every_container_may_write_where_the_image_has_programs_write():
+    for where, pod in pods():
+        emptied = {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume}
+        for container in pod["containers"]:
+            mounted = {one["mountPath"]: one["name"] for one in container["volumeMounts"]}
+            assert mounted["/tmp"] in emptied, where
+
+
 def test_workers_are_not_given_prefects_password():
     given = {where.split("/")[-1] for where, one in containers() if "AUTH_STRING" in str(one)}
     assert given == {"prefect-server", "prefect-worker", "prefect-worker-gpu"}

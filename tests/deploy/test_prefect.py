@@ -74,6 +74,24 @@ def test_databases_end_in_all_worlds_where_a_server_stays(monkeypatch):
         assert by_environment.retention_period == by_file.retention_period
 
 
+def test_links_in_messages_lead_to_the_ui_whoever_sends_them(monkeypatch):
+    """Runs send summaries, and the server what automations tell."""
+    services = load("compose.yaml")["services"]
+    containers = [services[name]["environment"] for name in ("prefect-server", "prefect-worker")]
+    for name in ("server", "worker"):
+        path = DEPLOY / f"kubernetes/base/prefect-{name}.yaml"
+        found = [one for one in yaml.safe_load_all(path.read_text()) if one["kind"] == "Deployment"]
+        (pod,) = found[0]["spec"]["template"]["spec"]["containers"]
+        containers.append({one["name"]: one.get("value", "") for one in pod["env"]})
+    for environment in containers:
+        with monkeypatch.context() as one:
+            for variable in ("PREFECT_API_URL", "PREFECT_UI_URL"):
+                one.delenv(variable, raising=False)
+                if variable in environment:
+                    one.setenv(variable, environment[variable])
+            assert PrefectSettings().ui_url == "http://127.0.0.1:4200"
+
+
 def unknown(values: dict[str, Any], model: Any, place: str = "") -> list[str]:
     found = []
     for name, value in values.items():
