@@ -128,6 +128,10 @@ def test_what_is_copied_is_there_and_let_through():
         ), source
 
 
+def test_the_image_holds_no_deployments_which_would_be_sent_in_the_place_of_changed_ones():
+    assert "prefect.yaml" not in TEXT
+
+
 def test_nothing_else_reaches_the_builder():
     rules = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     assert rules[0] == "*"
