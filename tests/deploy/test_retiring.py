@@ -44,7 +44,7 @@ def scheduler_of(file: str) -> dict[str, Any]:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("file", ["base/dask.yaml", "overlays/elastic/cluster.yaml"])
-def test_an_idle_worker_with_a_gpu_outlives_busy_ones_when_the_operator_wants_fewer(file):
+def test_an_idle_worker_with_a_gpu_outlives_busy_ones_when_the_operator_wants_fewer(file, tmp_path):
     container = scheduler_of(file)
     given = [one.partition("=") for one in container["args"]]
     preload = [value for name, _, value in given if name == "--preload"]
@@ -53,7 +53,7 @@ def test_an_idle_worker_with_a_gpu_outlives_busy_ones_when_the_operator_wants_fe
     environment.pop("DASK_CONFIG", None)
     with subprocess.Popen(
         [sys.executable, "-c", SERVE, *preload],
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, "DASK_TEMPORARY_DIRECTORY": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
