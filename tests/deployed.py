@@ -36,3 +36,9 @@ def documented(kind: str) -> str:
     """Return the commands of a block of the README that is named in a comment before it."""
     text = (DEPLOY / "README.md").read_text()
     return re.search(rf"<!-- {kind} -->\n```sh\n(.*?)```", text, re.DOTALL)[1]
+
+
+def in_containers(what: str) -> set[str]:
+    """Return what the README runs in containers by a shell of theirs and that holds some words."""
+    text = (DEPLOY / "README.md").read_text()
+    return {one for one in re.findall(r"exec .*sh -c '([^']+)'", text) if what in one}

@@ -68,6 +68,24 @@ def register(client: Any) -> None:  # noqa: ANN401 - distributed has no types
     client.register_plugin(Retirement(), name=_NAME)
 
 
+def dask_setup(scheduler: Any) -> None:  # noqa: ANN401 - distributed has no types
+    """Spare workers that offer a resource, as a GPU, where a scheduler is to retire some number.
+
+    For ``dask scheduler --preload``, which calls it by this name. The Dask operator makes its group
+    of plain workers smaller so, and removes whichever the scheduler names: those that idle, as one
+    with a GPU does until the first network is run, and nobody would start another.
+    """
+    from distributed import SchedulerPlugin
+
+    class Sparing(SchedulerPlugin):
+        name = "hcs-sparing"
+
+        def valid_workers_downscaling(self, scheduler: Any, workers: list[Any]) -> list[Any]:  # noqa: ANN401
+            return [worker for worker in workers if not worker.resources]
+
+    scheduler.add_plugin(Sparing())
+
+
 def kill_worker(dask_worker: Any) -> None:  # noqa: ANN401 - distributed has no types
     """Kill the worker of a nanny, which Dask gives by this name; its start is charged."""
     if dask_worker.pid:

@@ -1,6 +1,7 @@
 """The image: linted, not root, and with what hcs wants of its surroundings."""
 
 import fnmatch
+import os
 import re
 import shutil
 import subprocess
@@ -8,10 +9,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import httpx
+import prefect
 import pytest
 
 from hcs.run.workers import worker_environment
 from tests.deployed import DEPLOY, ROOT
+from tests.servers import PrefectServer
 
 TEXT = (DEPLOY / "Dockerfile").read_text()
 HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent))
@@ -49,6 +53,48 @@ def test_workers_have_the_environment_of_local_ones(target, monkeypatch):
     assert {name: value for name, value in wanted.items() if f"{name}={value}" not in text} == {}
 
 
+def image_environment() -> dict[str, str]:
+    """Return the variables that both targets have."""
+    lines = "\n".join(stages()["base"]).replace("\\\n", " ").splitlines()
+    given = [pair for line in lines if line.startswith("ENV ") for pair in line.split()[1:]]
+    return dict(pair.split("=", 1) for pair in given)
+
+
+def test_what_programs_write_goes_where_every_container_may_write():
+    # compose and the manifests mount /tmp in each, and the root file system is read-only
+    written = ("HOME", "NUMBA_CACHE_DIR", "PREFECT_HOME", "PREFECT_SERVER_UI_STATIC_DIRECTORY")
+    given = image_environment()
+    assert [name for name in written if Path("/tmp") not in Path(given[name], "x").parents] == []
+
+
+@pytest.mark.integration
+def test_a_server_of_the_image_has_its_ui_and_writes_none_of_it_into_prefects_package(tmp_path):
+    server = PrefectServer(tmp_path / "home")
+    given = image_environment()["PREFECT_SERVER_UI_STATIC_DIRECTORY"]
+    unpacked = Path(given.replace("/tmp", str(tmp_path), 1))
+    server.variables["PREFECT_SERVER_UI_STATIC_DIRECTORY"] = str(unpacked)
+    before = packages_own()
+    try:
+        server.start()
+        pages = [
+            httpx.get(server.address, headers=one, follow_redirects=True)
+            for one in ({}, {"Accept": "text/html"})
+        ]
+    finally:
+        server.stop()
+    # a browser is sent on to the newer of its two
+    assert [page.status_code for page in pages] == [200, 200]
+    assert {path.name for path in unpacked.iterdir()} == {"v1", "v2"}
+    assert packages_own() == before
+
+
+def packages_own() -> dict[str, int]:
+    """Return the files that a server unpacks into Prefect's package where nothing else is said."""
+    folders = (prefect.__ui_static_subpath__, prefect.__ui_v2_static_subpath__)
+    found = [Path(at, name) for top in folders for at, _, names in os.walk(top) for name in names]
+    return {str(path): path.stat().st_mtime_ns for path in found}
+
+
 def test_extras_are_those_of_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     known = set(project["optional-dependencies"])
@@ -80,6 +126,10 @@ def test_what_is_copied_is_there_and_let_through():
         assert any(
             fnmatch.fnmatch(source, rule) or source.startswith(f"{rule}/") for rule in allowed
         ), source
+
+
+def test_the_image_holds_no_deployments_which_would_be_sent_in_the_place_of_changed_ones():
+    assert "prefect.yaml" not in TEXT
 
 
 def test_nothing_else_reaches_the_builder():

@@ -1,5 +1,6 @@
 """The manifests, as kustomize renders them where it is installed: known to Kubernetes, closed."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -145,10 +146,26 @@ def test_clusters_are_known_to_the_operator():
         assert set(one["spec"]) <= set(schema["properties"]["spec"]["properties"])
 
 
-def _definition(kind: str) -> Object:
-    # the package is heavy to import, and its definitions are files
+@pytest.mark.skipif(find_spec("dask_kubernetes") is None, reason="dask-kubernetes is not installed")
+def test_the_operator_follows_replicas_and_nothing_else_as_the_readme_says():
+    text = _of_the_operator("controller/controller.py").read_text()
+    followed = re.findall(r'@kopf\.on\.field\(\s*"(dask\w+)\.\S+", field="([\w.]+)"', text)
+    of_the_specification = [(kind, field) for kind, field in followed if "spec." in field]
+    assert of_the_specification == [
+        ("daskcluster", "spec.worker.replicas"),
+        ("daskworkergroup", "spec.worker.replicas"),
+    ]
+    assert "kopf.on.update" not in text
+
+
+def _of_the_operator(path: str) -> Path:
+    # the package is heavy to import, and what is looked at are files
     (package,) = find_spec("dask_kubernetes").submodule_search_locations
-    charts = Path(package) / "operator/deployment/helm/dask-kubernetes-operator/crds"
+    return Path(package) / "operator" / path
+
+
+def _definition(kind: str) -> Object:
+    charts = _of_the_operator("deployment/helm/dask-kubernetes-operator/crds")
     text = (charts / f"{kind.lower()}.yaml").read_text()
     (version,) = yaml.load(text, yaml.CSafeLoader)["spec"]["versions"]
     return version["schema"]["openAPIV3Schema"]
@@ -175,6 +192,14 @@ def test_no_container_may_more_than_it_needs():
         assert context["readOnlyRootFilesystem"] is True, where
         assert context["capabilities"] == {"drop": ["ALL"]}, where
         assert container["resources"]["limits"]["memory"], where
+
+
+def test_every_container_may_write_where_the_image_has_programs_write():
+    for where, pod in pods():
+        emptied = {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume}
+        for container in pod["containers"]:
+            mounted = {one["mountPath"]: one["name"] for one in container["volumeMounts"]}
+            assert mounted["/tmp"] in emptied, where
 
 
 def test_workers_are_not_given_prefects_password():

@@ -1,6 +1,9 @@
 """prefect.yaml, prefect.toml and settings.yaml: every word is one that Prefect or hcs knows."""
 
 import json
+import re
+import subprocess
+import sys
 import tomllib
 from datetime import timedelta
 from typing import Any
@@ -13,7 +16,7 @@ from prefect.settings.models.root import Settings as PrefectSettings
 
 from hcs.run.night_settings import check_night
 from hcs.settings import check_settings
-from tests.deployed import DEPLOY, load
+from tests.deployed import DEPLOY, ROOT, documented, load
 
 DEPLOYMENTS = {one["name"]: one for one in load("prefect.yaml")["deployments"]}
 
@@ -72,6 +75,64 @@ def test_databases_end_in_all_worlds_where_a_server_stays(monkeypatch):
         by_environment = PrefectSettings().server.services.db_vacuum
         assert by_environment.enabled_vacuum_types == by_file.enabled_vacuum_types
         assert by_environment.retention_period == by_file.retention_period
+
+
+# in the place of `prefect`, says what it would go by
+SAY = """\
+import json
+from prefect.settings import get_current_settings
+settings = get_current_settings()
+vacuum = settings.server.services.db_vacuum
+said = [settings.server.analytics_enabled, vacuum.retention_period.days, settings.ui_url]
+print(json.dumps([*said, sorted(vacuum.enabled_vacuum_types)]))
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("world", "address"),
+    [("one machine", "http://127.0.0.1:4200"), ("Slurm", "https://prefect.example.org")],
+)
+def test_a_server_that_is_started_by_hand_goes_by_the_file(world, address, tmp_path):
+    (tmp_path / "hcs").mkdir()
+    stand_in = tmp_path / "bin/prefect"
+    stand_in.parent.mkdir()
+    stand_in.write_text(f"#!{sys.executable}\n{SAY}")
+    stand_in.chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": f"{stand_in.parent}:/usr/bin:/bin"}
+    readme = (DEPLOY / "README.md").read_text()
+    copies = re.findall(r"^cp .*deploy/settings\.yaml .*~/hcs/$", readme, re.MULTILINE)
+    (copy,) = [line for line in copies if ("slurm" in line) == (world == "Slurm")]
+    subprocess.run(["sh", "-c", copy], cwd=ROOT, env=environment, check=True)
+    (tmp_path / "elsewhere").mkdir()
+    done = subprocess.run(
+        ["sh", "-c", documented(f"server of {world}")],
+        cwd=tmp_path / "elsewhere",
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said == [False, 60, address, ["events", "flow_runs", "orphans"]]
+
+
+def test_links_in_messages_lead_to_the_ui_whoever_sends_them(monkeypatch):
+    """Runs send summaries, and the server what automations tell."""
+    services = load("compose.yaml")["services"]
+    containers = [services[name]["environment"] for name in ("prefect-server", "prefect-worker")]
+    for name in ("server", "worker"):
+        path = DEPLOY / f"kubernetes/base/prefect-{name}.yaml"
+        found = [one for one in yaml.safe_load_all(path.read_text()) if one["kind"] == "Deployment"]
+        (pod,) = found[0]["spec"]["template"]["spec"]["containers"]
+        containers.append({one["name"]: one.get("value", "") for one in pod["env"]})
+    for environment in containers:
+        with monkeypatch.context() as one:
+            for variable in ("PREFECT_API_URL", "PREFECT_UI_URL"):
+                one.delenv(variable, raising=False)
+                if variable in environment:
+                    one.setenv(variable, environment[variable])
+            assert PrefectSettings().ui_url == "http://127.0.0.1:4200"
 
 
 def unknown(values: dict[str, Any], model: Any, place: str = "") -> list[str]:

@@ -1,13 +1,14 @@
 """Slurm: the scripts that will be submitted, and the night's own with a stand-in for hcs."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.deployed import DEPLOY
+from tests.deployed import DEPLOY, ROOT, documented
 
 FOLDER = DEPLOY / "slurm"
 
@@ -166,3 +167,28 @@ def test_the_nights_job_ends_early_enough_to_be_gone_on_with():
 def test_no_secret_stands_in_the_example():
     lines = (FOLDER / "environment.example").read_text().splitlines()
     assert "export PREFECT_API_AUTH_STRING=" in lines
+
+
+TAKEN = """
+from flows.notify import Messenger
+messenger = Messenger(["apprise/screens"])
+print([*messenger._blocks], messenger.warnings)
+"""
+
+
+@pytest.mark.integration
+def test_a_block_that_is_made_without_a_server_sends_the_messages_of_a_night(cluster, tmp_path):
+    home = Path(cluster["HOME"], "hcs")
+    shutil.copy(DEPLOY / "prefect.toml", home)
+    python = home / "venv/bin/python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    environment = {**cluster, "PYTHONPATH": str(ROOT)}
+    made = subprocess.run(["sh", "-c", documented("block")], env=environment, capture_output=True)
+    assert made.returncode == 0, made.stderr.decode()
+    # the stand-in says where the night's job put its copy
+    of_the_night = {**environment, "PREFECT_HOME": submit(cluster)[2], "PREFECT_API_URL": ""}
+    taken = subprocess.run(
+        [sys.executable, "-c", TAKEN], cwd=home, env=of_the_night, capture_output=True, text=True
+    )
+    assert taken.stdout == "['apprise/screens'] []\n", taken.stderr

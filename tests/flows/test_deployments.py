@@ -15,7 +15,7 @@ import pytest
 
 from hcs.run.analyse import analyse
 from hcs.settings import load_settings
-from tests.deployed import DEPLOY, ROOT
+from tests.deployed import DEPLOY, ROOT, in_containers
 from tests.plates import make_plate, moving_cells, still_ground
 from tests.runs import kill_family, starts_of, wait_for, workers_of
 
@@ -59,12 +59,49 @@ def place(plates: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def made(prefect_server, place) -> dict[str, Any]:
-    """Return what `prefect deploy` makes of the file, by name."""
+def made(prefect_server, place, tmp_path_factory) -> dict[str, Any]:
+    """Return what the README's command makes of the file, by name."""
     ask(prefect_server.api, "work_pools/", name="hcs", type="process")
-    file = str(DEPLOY / "prefect.yaml")
-    prefect("--no-prompt", "deploy", "--all", "--prefect-file", file, **place)
+    send_deployments(DEPLOY / "prefect.yaml", tmp_path_factory.mktemp("container"), place)
     return {one["name"]: one for one in ask(prefect_server.api, "deployments/filter")}
+
+
+def send_deployments(file: Path, folder: Path, place: dict[str, str]) -> None:
+    """Run what the README runs in containers, with a folder in the place of their /tmp."""
+    (command,) = in_containers("deploy --all")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with file.open() as sent:
+        done = subprocess.run(
+            ["sh", "-c", command.replace("/tmp", str(folder))],
+            stdin=sent,
+            env={**os.environ, "PATH": path, **place},
+            capture_output=True,
+            timeout=300,
+        )
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+
+
+def test_a_change_of_the_file_reaches_the_server(prefect_api, made, place, tmp_path):
+    text = (DEPLOY / "prefect.yaml").read_text()
+    changed = tmp_path / "prefect.yaml"
+    changed.write_text(
+        text.replace("Europe/Zurich", "Asia/Tokyo").replace("at_once: 1", "at_once: 2")
+    )
+    (folder := tmp_path / "container").mkdir()
+    send_deployments(changed, folder, place)
+    try:
+        night = httpx.get(f"{prefect_api}/deployments/{made['nightly']['id']}", timeout=30).json()
+        assert night["schedules"][0]["schedule"]["timezone"] == "Asia/Tokyo"
+        assert night["parameters"]["night"]["at_once"] == 2
+    finally:
+        send_deployments(DEPLOY / "prefect.yaml", folder, place)
+
+
+def test_deployments_that_are_not_sent_are_missed(prefect_api, tmp_path):
+    """The image holds no file of its own that would be taken for the changed one."""
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=300)
+    assert done.returncode != 0
 
 
 def state_of(api: str, run: dict[str, Any]) -> dict[str, Any]:
