@@ -235,7 +235,8 @@ def wake_and_check(url: Path, run: subprocess.Popen[bytes], family: list[psutil.
     wake(family)
     assert run.wait(WITHIN_S) == LockedError.exit_code, log_of(url)
     assert "plate tiny was taken over by" in log_of(url)
-    assert "Traceback" not in log_of(url), log_of(url)
+    # no error of ours; Dask's worker may log that its scheduler left it while it was stopped
+    assert not re.search(r"hcs/\w+/\w+\.py", log_of(url)), log_of(url)
     assert all_but_notes(url) == before
 
 
