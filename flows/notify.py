@@ -42,10 +42,20 @@ class Apprise(AppriseNotificationBlock):
     _block_type_slug = "apprise"
 
     def block_initialization(self) -> None:
-        """Say that messages are plain text: mails are HTML, and lines would run together."""
+        """Say that messages are plain text, and have mails be so, too.
+
+        As HTML their lines would run together, or, as Apprise makes it of text, never wrap: each
+        space becomes one that does not break.
+        """
+        # not before a night has something to say
+        from apprise import NotifyFormat
+
         super().block_initialization()
         # its default, None, is all that types say
-        self._apprise_client.asset.body_format = "text"  # type: ignore[assignment]
+        self._apprise_client.asset.body_format = NotifyFormat.TEXT  # type: ignore[assignment]
+        for service in self._apprise_client:
+            if service.notify_format == NotifyFormat.HTML:
+                service.notify_format = NotifyFormat.TEXT
 
 
 class Messenger:
