@@ -65,14 +65,20 @@ class Messenger:
     ----------
     names : sequence of str
         Type and name of each block, ``slack-webhook/screens``.
+
+    Attributes
+    ----------
+    warnings : list of str
+        Which blocks will send nothing, and why.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.warnings = list[str]()
         self._blocks = {name: block for name in names if (block := self._load(name))}
 
-    def send(self, subject: str, text: str) -> None:
-        """Send a message with every block; what one cannot send is a warning."""
+    def send(self, subject: str, text: str) -> list[str]:
+        """Send a message with every block; return which ones could not, and why."""
+        failed = list[str]()
         # a second line would be a header of a mail
         subject, text = shown(subject).replace("\n", " "), shown(text)
         for name, block in self._blocks.items():
@@ -80,7 +86,8 @@ class Messenger:
                 with block.raise_on_failure():
                     block.notify(text, subject)
             except Exception as error:  # noqa: BLE001 - blocks are plugins, and others get theirs
-                self._warn(f"{name} could not send the summary", error)
+                failed.append(_told(f"{name} could not send the summary", error))
+        return failed
 
     def _load(self, name: str) -> Any:  # noqa: ANN401 - any class of block
         try:
@@ -90,15 +97,16 @@ class Messenger:
             self.warnings.append(f"Prefect has no notification block {name}, or it is damaged")
             return None
         except _TROUBLE as error:
-            self._warn(f"notification block {name} cannot be loaded", error)
+            self.warnings.append(_told(f"notification block {name} cannot be loaded", error))
             return None
         if not hasattr(block, "notify"):
             self.warnings.append(f"block {name} sends no messages: name a notification block")
             return None
         return block
 
-    def _warn(self, what: str, error: BaseException) -> None:
-        # the kind only: texts of such errors hold addresses, which hold passwords
-        status = getattr(getattr(error, "response", None), "status_code", "")
-        kind = " ".join(str(part) for part in (type(error).__name__, status) if part)
-        self.warnings.append(f"{what}: {kind}")
+
+def _told(what: str, error: BaseException) -> str:
+    # the kind only: texts of such errors hold addresses, which hold passwords
+    status = getattr(getattr(error, "response", None), "status_code", "")
+    kind = " ".join(str(part) for part in (type(error).__name__, status) if part)
+    return f"{what}: {kind}"

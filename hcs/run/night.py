@@ -19,7 +19,7 @@ from hcs.errors import HcsError, LockedError, PlateError, StoppedError, StorageE
 from hcs.plate.arrivals import absolute
 from hcs.run.budget import Rates, in_words, next_time, share_of, unattended
 from hcs.run.night_look import Ready, with_quarantine
-from hcs.run.night_notes import Notes, overdue
+from hcs.run.night_notes import Notes, leave_summary, overdue
 from hcs.run.night_queue import Queue
 from hcs.run.night_report import STATES, NightReport, PlateRecord, failed_plate, record_of
 from hcs.run.night_run import RunPlate, unwatched
@@ -135,7 +135,7 @@ class _Night:
         self._began = clock.now()
         self._zone = ZoneInfo(night.time_zone) if night.time_zone else None
         self._until = self._last_hour()
-        self._rates, self._notes = Rates(folder), Notes(folder, self._began.astimezone(self._zone))
+        self._rates, self._notes = Rates(folder), Notes(folder)
         self._queue = Queue(folder, unattended(given, night.stuck_after_h), night, clock.now, stop)
         self._is_listed = self._is_gone = False
         self._records = dict[str, PlateRecord]()
@@ -232,8 +232,8 @@ class _Night:
         report = self._summed_up(self._records)
         if not report.stopped:
             self._notes.end(report.plates)
-        warning = self._notes.leave(report)
-        return replace(report, warnings=(*report.warnings, *filter(None, [warning])))
+        problem = leave_summary(report)
+        return replace(report, warnings=(*report.warnings, *filter(None, [problem])))
 
     def _leave_summary(self) -> None:
         """Leave beside the plates what the night came to so far."""
@@ -244,7 +244,7 @@ class _Night:
             for url, plate in self._under_way.items()
         }
         report = self._summed_up(self._records | left)
-        self._notes.leave(replace(report, is_over=False))
+        leave_summary(replace(report, is_over=False))
 
     def _summed_up(self, records: Mapping[str, PlateRecord]) -> NightReport:
         return NightReport(

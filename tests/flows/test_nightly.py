@@ -261,6 +261,7 @@ def test_an_api_that_is_gone_costs_no_plate(prefect_api, tmp_path, monkeypatch):
     report = run_nightly(str(tmp_path), here(), night)
     assert states(report) == {"a": "done"}
     assert report.warnings[0].startswith("Prefect's API did not answer: ")
+    assert report.warnings[0] in (tmp_path / "hcs.night/summary.md").read_text()
     monkeypatch.undo()
     monkeypatch.setattr("flows.nightly.analyse_plate", gone)
     monkeypatch.setattr("flows.nightly.create_markdown_artifact", gone)
@@ -288,6 +289,25 @@ def test_quiet_nights_are_told_only_where_that_is_wanted(
     assert len(posted) == expected
 
 
+def test_every_summary_warns_of_who_is_not_told(server, tmp_path, web_sink):
+    url, posted = web_sink
+    _save_blocks(url, 1)
+    CustomWebhookNotificationBlock(name="x", url=f"{url}/refuse", json_data={}).save(
+        "refused", overwrite=True
+    )
+    names = ("slack-webhook/nix", "custom-webhook/refused", "custom-webhook/screens")
+    night = NightSettings(notify=names, notify_on="trouble")
+    missing = "Prefect has no notification block slack-webhook/nix, or it is damaged"
+    refused = "custom-webhook/refused could not send the summary: HTTPStatusError 403"
+    assert run_nightly(str(tmp_path), here(), night).warnings == (missing, refused)
+    # a warning is trouble, which the blocks that are there tell of
+    assert f"warning: {missing}" in posted[-1]["text"]
+    newest = (tmp_path / "hcs.night/summary.md").read_text()
+    (dated,) = (tmp_path / "hcs.night/summaries").iterdir()
+    for text in (newest, dated.read_text(), server.artifact(server.last_night())["data"]):
+        assert f"- warning: {missing}\n- warning: {refused}\n" in text
+
+
 def test_a_message_that_cannot_be_sent_is_a_warning_that_tells_no_secret(
     prefect_api, web_sink, mail_sink
 ):
@@ -302,11 +322,13 @@ def test_a_message_that_cannot_be_sent_is_a_warning_that_tells_no_secret(
     Secret(value=token).save("mute", overwrite=True)
     names = ("custom-webhook/refused", "apprise/dead", "secret/mute", "slack-webhook/none")
     messenger = Messenger(names)
-    messenger.send("subject", "text")
-    assert len(posted) == 1
     assert messenger.warnings == [
         "block secret/mute sends no messages: name a notification block",
         "Prefect has no notification block slack-webhook/none, or it is damaged",
+    ]
+    failed = messenger.send("subject", "text")
+    assert len(posted) == 1
+    assert failed == [
         "custom-webhook/refused could not send the summary: HTTPStatusError 403",
         "apprise/dead could not send the summary: NotificationError",
     ]
