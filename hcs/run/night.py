@@ -293,7 +293,7 @@ class _Night:
         took = (self._clock.now() - begun).total_seconds()
         wells, files = record.wells or len(plate.bytes_of), plate.own.files
         record = replace(record, wells=wells, seconds=took, settings_files=files)
-        self._queue.put_off(record)
+        self._queue.note(record)
         record = self._keep(record)
         with self._one_at_a_time:
             self._under_way.pop(plate.url)
@@ -350,7 +350,8 @@ class _Night:
         if self._stop.is_asked or isinstance(error, StoppedError):
             return _stopped(plate.url, len(plate.bytes_of))
         if isinstance(error, LockedError):
-            return PlateRecord(plate.url, "in use", error.message, error.hint)
+            why = f"asked for at {self._now():%H:%M}: {error.message}"
+            return PlateRecord(plate.url, "in use", why, error.hint)
         return failed_plate(plate.url, error)
 
     def _measure(self, plate: Ready, report: Report, settings: Settings) -> None:

@@ -159,7 +159,8 @@ def test_a_plate_in_use_is_told_and_no_failure(night):
     night.script["a"] = stop(LockedError("plate a is locked by ann"))
     report = night()
     assert states(report) == {"a": "in use"}
-    assert (report.plates[0].why, report.exit_code) == ("plate a is locked by ann", 0)
+    assert report.plates[0].why.endswith(": plate a is locked by ann")
+    assert report.exit_code == 0
     assert night.ran == ["a"]
 
 
