@@ -37,6 +37,7 @@ from hcs.run.night_report import NightReport, PlateRecord
 from hcs.run.night_run import PlateRun
 from hcs.run.night_settings import NightSettings
 from hcs.run.night_summary import to_markdown, to_text
+from hcs.run.outcome import OnOutcome
 from hcs.run.stopping import Stop
 from hcs.settings import Settings
 
@@ -137,9 +138,9 @@ class Summary(Artifacts):
         self._call(create_markdown_artifact, markdown, f"{self._key}-night", line)
 
 
-def _analysed(url: str, settings: Settings, stop: Stop) -> PlateRun:
+def _analysed(url: str, settings: Settings, stop: Stop, on_outcome: OnOutcome) -> PlateRun:
     """Analyse one plate as a sub-flow, which ends with the night and not the night with it."""
-    watcher, link = Watcher(), ""
+    watcher, link = Watcher(on_outcome), ""
     with stop.calling(watcher.stop.ask):
         try:
             with watching(watcher):
@@ -150,7 +151,8 @@ def _analysed(url: str, settings: Settings, stop: Stop) -> PlateRun:
         if watcher.error:
             raise watcher.error
         # the API was gone before the sub-flow could begin
-        return PlateRun(watcher.report or analyse(url, settings, stop=watcher.stop), link)
+        report = watcher.report or analyse(url, settings, on_outcome=on_outcome, stop=watcher.stop)
+        return PlateRun(report, link)
 
 
 def _told(report: NightReport, night: NightSettings, messenger: Messenger) -> NightReport:

@@ -36,12 +36,15 @@ class Ready:
     url : str
     own : PlateSettings
     bytes_of : mapping of WellPath to int
-        Decoded bytes that the steps to be done read.
+        Decoded bytes that the steps to be done read, of each selected well.
+    done : frozenset of WellPath
+        Wells of which no step is to be done.
     """
 
     url: str
     own: PlateSettings
     bytes_of: Mapping[WellPath, int]
+    done: frozenset[WellPath]
 
     @property
     def n_bytes(self) -> int:
@@ -172,7 +175,8 @@ def _look(
         return PlateRecord(url, "still arriving", arrival.why, wells=len(plate.layout.wells))
     if plan is None:
         return failed_record(url, error or PlateError("it has no plan"))
-    return Ready(url, own, {well.well: well.bytes_read for well in plan.wells})
+    done = frozenset(well.well for well in plan.wells if well.is_done)
+    return Ready(url, own, {well.well: well.bytes_read for well in plan.wells}, done)
 
 
 def _standing(well: WellPlan) -> tuple[str, dict[str, str]]:

@@ -1,6 +1,7 @@
 """A night on a real Prefect server: a sub-flow per plate, a summary as artifact, mail and chat."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
 from prefect.states import Scheduled
 
+from flows import cancelling
 from flows.night_watcher import NightWatcher
 from flows.nightly import nightly, run_nightly
 from flows.notify import Apprise, Messenger
@@ -72,6 +74,12 @@ class Server:
         state = {"state": {"type": "CRASHED"}}
         answer = httpx.post(f"{self._api}/flow_runs/{run['id']}/set_state", json=state, timeout=30)
         assert answer.json()["status"] == "ACCEPT"
+
+    def cancel(self, run: dict) -> None:
+        """Do what the UI's button does."""
+        state = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": False}
+        url = f"{self._api}/flow_runs/{run['id']}/set_state"
+        httpx.post(url, json=state, timeout=30).raise_for_status()
 
     def sub_flows(self, run: dict) -> dict[str, str]:
         found = self.filter("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run["id"]]}})
@@ -270,6 +278,34 @@ def test_an_api_that_is_gone_costs_no_plate(prefect_api, tmp_path, monkeypatch):
 
 
 # messages
+
+
+def test_a_night_that_is_cancelled_tells_itself_how_far_it_was(
+    server, tmp_path, web_sink, monkeypatch
+):
+    url, posted = web_sink
+    _save_blocks(url, 1)
+    make_plate(tmp_path / "a.zarr", dict.fromkeys(("A/01", "A/02", "A/03"), FEW))
+    make_plate(tmp_path / "b.zarr", {"A/01": FEW})
+    monkeypatch.setattr(cancelling, "_LOOK_S", 0.2)
+    cancelled = []
+
+    def cancel(*_outcome: object) -> None:
+        # after the first well
+        if not cancelled:
+            cancelled.append(server.cancel(server.last_night()))
+            time.sleep(2)
+
+    monkeypatch.setattr("flows.progress.Progress.move", cancel)
+    night = NightSettings(unchanged_min=0, notify=("custom-webhook/screens",))
+    report = run_nightly(str(tmp_path), here("run.wells_in_flight=1"), night)
+    a, b = report.plates
+    assert (a.state, a.done, a.wells) == ("stopped", 1, 3)
+    assert (b.state, b.done, b.wells) == ("stopped", None, None)
+    assert server.last_night()["state"]["type"] == "CANCELLED"
+    (message,) = posted
+    assert message["title"].endswith(": 2 plates stopped")
+    assert "stopped: a.zarr: 1 of 3 wells done, " in message["text"]
 
 
 @pytest.mark.parametrize(
