@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from hcs.errors import HcsError, LockedError, PlateError, StoppedError, StorageError
 from hcs.plate.arrivals import absolute
 from hcs.run.budget import Rates, in_words, next_time, share_of, unattended
-from hcs.run.night_look import Ready, with_quarantine
+from hcs.run.night_look import Ready, is_held, with_quarantine
 from hcs.run.night_notes import Notes, leave_summary, overdue
 from hcs.run.night_queue import Queue
 from hcs.run.night_report import STATES, NightReport, PlateRecord, failed_plate, record_of
@@ -322,6 +322,8 @@ class _Night:
         needs = self._rates.seconds(plate.n_bytes, settings) * self._settings.margin
         if left > max(0, self._rates.at_least(plate.n_bytes, settings, self._settings.margin)):
             return None
+        if is_held(plate.url):
+            return self._in_use(plate, "another run has it, and no time is left to wait for it")
         return PlateRecord(
             plate.url,
             "no time left",
@@ -358,6 +360,10 @@ class _Night:
             under_way.record("failed", self._clock.now()),
         )
         return replace(known, why=failed.why, hint=failed.hint)
+
+    def _in_use(self, plate: Ready, why: str, hint: str = "") -> PlateRecord:
+        why = f"asked for at {self._now():%H:%M}: {why}"
+        return PlateRecord(plate.url, "in use", why, hint, wells=len(plate.bytes_of))
 
     def _measure(self, plate: Ready, report: Report, settings: Settings) -> None:
         done = (one.well for one in report.outcomes if one.state == "done")

@@ -10,6 +10,7 @@ from typing import Any
 from hcs.errors import QUALITY, HcsError, PlateError, StoppedError
 from hcs.plate.arrivals import is_product
 from hcs.plate.commit import read_marker
+from hcs.plate.lock import look
 from hcs.plate.open import Plate, open_plate
 from hcs.plate.path import WellPath
 from hcs.plate.storage import Storage
@@ -109,6 +110,15 @@ def look_at(
 def was_finished(url: str) -> bool:
     """Tell whether a run of a plate came to its end, whatever is to be done now."""
     return Storage.open(url).sibling(".hcs").exists(f"plate/{finish.STEP}.json")
+
+
+def is_held(url: str) -> bool:
+    """Tell whether a run has a plate, as far as can be seen without waiting for its heartbeat."""
+    try:
+        return look(Storage.open(url).sibling(".hcs")).state == "held"
+    except HcsError:
+        # who asks for the lock finds out
+        return True
 
 
 def is_done(plate: Plate, plan: Plan) -> bool:

@@ -19,9 +19,7 @@ from itertools import groupby, islice
 
 from hcs.errors import HcsError, StoppedError, StorageError
 from hcs.plate.arrivals import find_plates
-from hcs.plate.lock import look
-from hcs.plate.storage import Storage
-from hcs.run.night_look import Ready, look_at, was_finished
+from hcs.run.night_look import Ready, is_held, look_at, was_finished
 from hcs.run.night_memory import Memory
 from hcs.run.night_report import PlateRecord, failed_plate
 from hcs.run.night_settings import NightSettings
@@ -149,7 +147,7 @@ class Queue:
             priority = settings_of(url, self._folder, self._given).priority
         except Exception:  # noqa: BLE001 - told when the plate is looked at
             priority = 0
-        is_last = _is_held(url) if url in self._in_use else recent and url not in self._ready
+        is_last = is_held(url) if url in self._in_use else recent and url not in self._ready
         return is_last, -priority, self._was_finished(url), url
 
     def _was_finished(self, url: str) -> bool:
@@ -193,13 +191,6 @@ class Queue:
             return PlateRecord(url, "unreadable", error.message, error.hint)
         except Exception as error:  # noqa: BLE001 - one bad plate never stops the others
             return failed_plate(url, error)
-
-
-def _is_held(url: str) -> bool:
-    try:
-        return look(Storage.open(url).sibling(".hcs")).state == "held"
-    except HcsError:
-        return True
 
 
 def _batched(urls: Iterator[str], size: int) -> Iterator[Sequence[str]]:

@@ -129,6 +129,19 @@ def test_a_plate_that_stays_in_use_is_asked_for_once_more_when_nothing_else_is_r
     assert report.exit_code == 0
 
 
+def test_a_plate_in_use_is_told_so_also_when_there_is_no_time_left_for_it(night):
+    for name in ("a", "b"):
+        night.plate(name)
+    night.takes_s = 600
+    hour = {"until": night.until(minutes=21), "time_zone": "UTC"}
+    with held(night, "a"):
+        report = night(**hour)
+    assert states(report) == {"a": "in use", "b": "done"}
+    assert report.plates[0].why.endswith("another run has it, and no time is left to wait for it")
+    assert (night.ran, report.exit_code) == (["a", "b"], 0)
+    assert states(night(**hour)) == {"a": "no time left", "b": "no time left"}
+
+
 def test_plates_in_use_are_not_asked_for_again_where_nothing_happened_meanwhile(night):
     for name in ("a", "b"):
         night.plate(name)
@@ -191,7 +204,7 @@ def test_a_lock_that_cannot_be_read_counts_as_held(night, monkeypatch):
     def unreadable(_companion: object) -> None:
         raise StorageError("cannot read a.hcs/lock: Input/output error")
 
-    monkeypatch.setattr(night_queue, "look", unreadable)
+    monkeypatch.setattr(night_look, "look", unreadable)
     with held(night, "a"):
         night()
     assert night.ran == ["a", "b", "c", "a"]
