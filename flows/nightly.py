@@ -11,7 +11,6 @@ Annotations are real here, not postponed: Prefect sends a served flow to a new p
 reads them without the names of this module.
 """
 
-from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -33,10 +32,12 @@ from flows.watcher import Watcher, watching
 from hcs.errors import EXIT_DONE, EXIT_PARTIAL, HcsError
 from hcs.run.analyse import analyse
 from hcs.run.night import Clock, OnPlate, run_night
+from hcs.run.night_notes import with_warnings
 from hcs.run.night_report import NightReport, PlateRecord
 from hcs.run.night_run import PlateRun
 from hcs.run.night_settings import NightSettings
 from hcs.run.night_summary import to_markdown, to_text
+from hcs.run.outcome import OnOutcome
 from hcs.run.stopping import Stop
 from hcs.settings import Settings
 
@@ -74,7 +75,7 @@ def run_nightly(
         return watcher.night
     # the API was gone, or shut, before the flow could begin
     report = run_night(folder, settings, night, on_plate=on_plate, stop=watcher.stop)
-    return replace(report, warnings=(*report.warnings, _UNSEEN))
+    return with_warnings(report, [_UNSEEN])
 
 
 def _run_name() -> str:
@@ -121,7 +122,8 @@ def nightly(
                 folder, settings, night, run=_analysed, on_plate=on_plate, clock=clock, stop=stop
             )
     except HcsError as error:
-        messenger.send(f"hcs: no night in {folder}", str(error))
+        for warning in messenger.send(f"hcs: no night in {folder}", str(error)):
+            log.warning(warning)
         return Failed(message=str(error))
     watcher.night = report
     watcher.night = _told(report, night, messenger)
@@ -136,9 +138,9 @@ class Summary(Artifacts):
         self._call(create_markdown_artifact, markdown, f"{self._key}-night", line)
 
 
-def _analysed(url: str, settings: Settings, stop: Stop) -> PlateRun:
+def _analysed(url: str, settings: Settings, stop: Stop, on_outcome: OnOutcome) -> PlateRun:
     """Analyse one plate as a sub-flow, which ends with the night and not the night with it."""
-    watcher, link = Watcher(), ""
+    watcher, link = Watcher(on_outcome), ""
     with stop.calling(watcher.stop.ask):
         try:
             with watching(watcher):
@@ -149,18 +151,24 @@ def _analysed(url: str, settings: Settings, stop: Stop) -> PlateRun:
         if watcher.error:
             raise watcher.error
         # the API was gone before the sub-flow could begin
-        return PlateRun(watcher.report or analyse(url, settings, stop=watcher.stop), link)
+        report = watcher.report or analyse(url, settings, on_outcome=on_outcome, stop=watcher.stop)
+        return PlateRun(report, link)
 
 
 def _told(report: NightReport, night: NightSettings, messenger: Messenger) -> NightReport:
-    """Tell of the night: messages, where they are wanted, and the artifact."""
+    """Tell of the night: messages, where they are wanted, and the artifact.
+
+    Blocks that are not there are told of by those that are, and in all summaries; messages that
+    could not be sent, in the summaries.
+    """
     link = _link()
+    report = with_warnings(report, messenger.warnings)
     trouble = report.is_trouble
     wanted = {"always": True, "work": report.had_work or trouble, "trouble": trouble}
     if wanted[night.notify_on]:
         name = PurePosixPath(report.folder).name
-        messenger.send(f"hcs, {name}: {report.line}", to_text(report, link))
-    report = replace(report, warnings=(*report.warnings, *messenger.warnings))
+        failed = messenger.send(f"hcs, {name}: {report.line}", to_text(report, link))
+        report = with_warnings(report, failed)
     try:
         Summary(PurePosixPath(report.folder).name).show(to_markdown(report, link), report.line)
     except Exception as error:  # noqa: BLE001 - the night is over, and its message is sent

@@ -42,10 +42,20 @@ class Apprise(AppriseNotificationBlock):
     _block_type_slug = "apprise"
 
     def block_initialization(self) -> None:
-        """Say that messages are plain text: mails are HTML, and lines would run together."""
+        """Say that messages are plain text, and have mails be so, too.
+
+        As HTML their lines would run together, or, as Apprise makes it of text, never wrap: each
+        space becomes one that does not break.
+        """
+        # not before a night has something to say
+        from apprise import NotifyFormat
+
         super().block_initialization()
         # its default, None, is all that types say
-        self._apprise_client.asset.body_format = "text"  # type: ignore[assignment]
+        self._apprise_client.asset.body_format = NotifyFormat.TEXT  # type: ignore[assignment]
+        for service in self._apprise_client:
+            if service.notify_format == NotifyFormat.HTML:
+                service.notify_format = NotifyFormat.TEXT
 
 
 class Messenger:
@@ -55,14 +65,20 @@ class Messenger:
     ----------
     names : sequence of str
         Type and name of each block, ``slack-webhook/screens``.
+
+    Attributes
+    ----------
+    warnings : list of str
+        Which blocks will send nothing, and why.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.warnings = list[str]()
         self._blocks = {name: block for name in names if (block := self._load(name))}
 
-    def send(self, subject: str, text: str) -> None:
-        """Send a message with every block; what one cannot send is a warning."""
+    def send(self, subject: str, text: str) -> list[str]:
+        """Send a message with every block; return which ones could not, and why."""
+        failed = list[str]()
         # a second line would be a header of a mail
         subject, text = shown(subject).replace("\n", " "), shown(text)
         for name, block in self._blocks.items():
@@ -70,7 +86,8 @@ class Messenger:
                 with block.raise_on_failure():
                     block.notify(text, subject)
             except Exception as error:  # noqa: BLE001 - blocks are plugins, and others get theirs
-                self._warn(f"{name} could not send the summary", error)
+                failed.append(_told(f"{name} could not send the summary", error))
+        return failed
 
     def _load(self, name: str) -> Any:  # noqa: ANN401 - any class of block
         try:
@@ -80,15 +97,16 @@ class Messenger:
             self.warnings.append(f"Prefect has no notification block {name}, or it is damaged")
             return None
         except _TROUBLE as error:
-            self._warn(f"notification block {name} cannot be loaded", error)
+            self.warnings.append(_told(f"notification block {name} cannot be loaded", error))
             return None
         if not hasattr(block, "notify"):
             self.warnings.append(f"block {name} sends no messages: name a notification block")
             return None
         return block
 
-    def _warn(self, what: str, error: BaseException) -> None:
-        # the kind only: texts of such errors hold addresses, which hold passwords
-        status = getattr(getattr(error, "response", None), "status_code", "")
-        kind = " ".join(str(part) for part in (type(error).__name__, status) if part)
-        self.warnings.append(f"{what}: {kind}")
+
+def _told(what: str, error: BaseException) -> str:
+    # the kind only: texts of such errors hold addresses, which hold passwords
+    status = getattr(getattr(error, "response", None), "status_code", "")
+    kind = " ".join(str(part) for part in (type(error).__name__, status) if part)
+    return f"{what}: {kind}"

@@ -9,7 +9,7 @@ from hcs.run.night import Clock, run_night
 from hcs.run.night_report import NightReport
 from hcs.run.night_run import PlateRun
 from hcs.run.night_settings import NightSettings
-from hcs.run.outcome import Report, WellOutcome
+from hcs.run.outcome import OnOutcome, Report, WellOutcome
 from hcs.run.stopping import Stop
 from hcs.settings import Settings, load_settings
 from tests.plates import make_plate, still_ground
@@ -33,6 +33,8 @@ class Night:
         # what happens while a plate is analysed
         self.script: dict[str, Callable[[], object]] = {}
         self.takes_s = 60.0
+        # takes what becomes of wells of the plate that was begun last
+        self.hear: OnOutcome = lambda *_: None
         self.stop = Stop()
         self.scheduled: datetime | None = None
 
@@ -41,8 +43,8 @@ class Night:
         make_plate(url, dict.fromkeys(wells or ("A/01",), FEW))
         return str(url)
 
-    def run(self, url: str, settings: Settings, stop: Stop) -> PlateRun:
-        name = Path(url).stem
+    def run(self, url: str, settings: Settings, stop: Stop, on_outcome: OnOutcome) -> PlateRun:
+        name, self.hear = Path(url).stem, on_outcome
         self.ran.append(name)
         self.settings.append(settings)
         self.time += timedelta(seconds=self.takes_s)

@@ -154,7 +154,7 @@ def _print_plate(record: PlateRecord) -> None:
 
 def _print(report: NightReport) -> None:
     from hcs.run.budget import in_words
-    from hcs.run.night_summary import name_in
+    from hcs.run.night_summary import n_failed, name_in
 
     rows = [
         {
@@ -162,9 +162,9 @@ def _print(report: NightReport) -> None:
             "state": one.state,
             "wells": one.wells,
             "done": one.done,
-            "failed": len(one.failed),
+            "failed": n_failed(one),
             "quarantined": one.quarantined,
-            "time": in_words(one.seconds),
+            "time": None if one.seconds is None else in_words(one.seconds),
             "why": f"{one.why} ({one.hint})" if one.hint else one.why,
         }
         for one in report.plates

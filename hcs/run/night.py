@@ -18,11 +18,11 @@ from zoneinfo import ZoneInfo
 from hcs.errors import HcsError, LockedError, PlateError, StoppedError, StorageError
 from hcs.plate.arrivals import absolute
 from hcs.run.budget import Rates, in_words, next_time, share_of, unattended
-from hcs.run.night_look import Ready, with_quarantine
-from hcs.run.night_notes import Notes, overdue
+from hcs.run.night_look import Ready, is_held, with_quarantine
+from hcs.run.night_notes import Notes, leave_summary, overdue
 from hcs.run.night_queue import Queue
 from hcs.run.night_report import STATES, NightReport, PlateRecord, failed_plate, record_of
-from hcs.run.night_run import RunPlate, unwatched
+from hcs.run.night_run import RunPlate, UnderWay, unwatched
 from hcs.run.night_settings import NightSettings
 from hcs.run.outcome import Report, failure_of
 from hcs.run.stopping import Stop
@@ -135,12 +135,12 @@ class _Night:
         self._began = clock.now()
         self._zone = ZoneInfo(night.time_zone) if night.time_zone else None
         self._until = self._last_hour()
-        self._rates, self._notes = Rates(folder), Notes(folder, self._began.astimezone(self._zone))
+        self._rates, self._notes = Rates(folder), Notes(folder)
         self._queue = Queue(folder, unattended(given, night.stuck_after_h), night, clock.now, stop)
         self._is_listed = self._is_gone = False
         self._records = dict[str, PlateRecord]()
         self._failure = ""
-        self._under_way = dict[str, Ready]()
+        self._under_way = dict[str, UnderWay]()
         self._stop = stop
         # who asks for the next plate waits for its look, who tells of one does not
         self._choosing, self._one_at_a_time = threading.Lock(), threading.Lock()
@@ -214,9 +214,10 @@ class _Night:
         """End the night with what was on its way or to be begun."""
         self._stop.ask()
         to_come, others = self._queue.to_come()
-        wells = dict.fromkeys(to_come, 0)
-        wells |= {url: len(plate.bytes_of) for url, plate in self._under_way.items()}
-        self._records |= {url: _stopped(url, count) for url, count in wells.items()}
+        now = self._clock.now()
+        left = [PlateRecord(url, "stopped") for url in to_come]
+        left += [one.record("stopped", now) for one in self._under_way.values()]
+        self._records |= {one.url: _stopped(one) for one in left}
         if others:
             self._warn(f"{others} plates that were finished before were not looked at again")
 
@@ -232,19 +233,17 @@ class _Night:
         report = self._summed_up(self._records)
         if not report.stopped:
             self._notes.end(report.plates)
-        warning = self._notes.leave(report)
-        return replace(report, warnings=(*report.warnings, *filter(None, [warning])))
+        problem = leave_summary(report)
+        return replace(report, warnings=(*report.warnings, *filter(None, [problem])))
 
     def _leave_summary(self) -> None:
         """Leave beside the plates what the night came to so far."""
         to_come, _ = self._queue.to_come()
         left = {url: PlateRecord(url, "to come") for url in to_come}
-        left |= {
-            url: PlateRecord(url, "under way", wells=len(plate.bytes_of))
-            for url, plate in self._under_way.items()
-        }
+        now = self._clock.now()
+        left |= {url: one.record("under way", now) for url, one in self._under_way.items()}
         report = self._summed_up(self._records | left)
-        self._notes.leave(replace(report, is_over=False))
+        leave_summary(replace(report, is_over=False))
 
     def _summed_up(self, records: Mapping[str, PlateRecord]) -> NightReport:
         return NightReport(
@@ -282,18 +281,16 @@ class _Night:
         self._warnings.append(text)
 
     def _visit(self, plate: Ready) -> None:
-        begun = self._clock.now()
+        under_way = UnderWay(plate, self._clock.now())
         with self._one_at_a_time:
-            self._under_way[plate.url] = plate
+            self._under_way[plate.url] = under_way
             self._leave_summary()
         try:
-            record = self._late(plate) or self._analysed(plate)
+            record = self._late(plate) or self._analysed(under_way)
         except Exception as error:  # noqa: BLE001 - one bad plate never stops the others
-            record = self._undone(plate, error)
-        took = (self._clock.now() - begun).total_seconds()
-        wells, files = record.wells or len(plate.bytes_of), plate.own.files
-        record = replace(record, wells=wells, seconds=took, settings_files=files)
-        self._queue.put_off(record)
+            record = self._undone(under_way, error)
+        record = replace(record, settings_files=plate.own.files)
+        self._queue.note(record)
         record = self._keep(record)
         with self._one_at_a_time:
             self._under_way.pop(plate.url)
@@ -325,33 +322,48 @@ class _Night:
         needs = self._rates.seconds(plate.n_bytes, settings) * self._settings.margin
         if left > max(0, self._rates.at_least(plate.n_bytes, settings, self._settings.margin)):
             return None
+        if is_held(plate.url):
+            return self._in_use(plate, "another run has it, and no time is left to wait for it")
         return PlateRecord(
             plate.url,
             "no time left",
             f"needs about {in_words(needs)}, {in_words(max(left, 0))} are left",
             "night.priority beside it puts it first; `hcs nightly` without an hour takes it now",
+            wells=len(plate.bytes_of),
+            done=len(plate.done),
             expected_s=needs,
         )
 
-    def _analysed(self, plate: Ready) -> PlateRecord:
+    def _analysed(self, under_way: UnderWay) -> PlateRecord:
+        plate = under_way.plate
         settings = self._settings_of(plate)
         expected = self._rates.seconds(plate.n_bytes, settings)
         self._stop.check()
-        run = self._run(plate.url, settings, self._stop)
+        run = self._run(plate.url, settings, self._stop, under_way.hear)
         self._measure(plate, run.report, settings)
         record = replace(record_of(plate.url, run.report), link=run.link, expected_s=expected)
-        return with_quarantine(record)
+        return replace(with_quarantine(record), seconds=under_way.seconds(self._clock.now()))
 
     def _settings_of(self, plate: Ready) -> Settings:
         return share_of(plate.own.settings, self._settings.at_once)
 
-    def _undone(self, plate: Ready, error: Exception) -> PlateRecord:
+    def _undone(self, under_way: UnderWay, error: Exception) -> PlateRecord:
         # whatever a run says that is stopped from another thread
         if self._stop.is_asked or isinstance(error, StoppedError):
-            return _stopped(plate.url, len(plate.bytes_of))
+            return _stopped(under_way.record("stopped", self._clock.now()))
+        plate = under_way.plate
         if isinstance(error, LockedError):
-            return PlateRecord(plate.url, "in use", error.message, error.hint)
-        return failed_plate(plate.url, error)
+            why = f"asked for at {self._now():%H:%M}: {error.message}"
+            return PlateRecord(plate.url, "in use", why, error.hint, wells=len(plate.bytes_of))
+        failed, known = (
+            failed_plate(plate.url, error),
+            under_way.record("failed", self._clock.now()),
+        )
+        return replace(known, why=failed.why, hint=failed.hint)
+
+    def _in_use(self, plate: Ready, why: str, hint: str = "") -> PlateRecord:
+        why = f"asked for at {self._now():%H:%M}: {why}"
+        return PlateRecord(plate.url, "in use", why, hint, wells=len(plate.bytes_of))
 
     def _measure(self, plate: Ready, report: Report, settings: Settings) -> None:
         done = (one.well for one in report.outcomes if one.state == "done")
@@ -360,14 +372,9 @@ class _Night:
             self._rates.add(report.seconds, n_bytes, settings)
 
 
-def _stopped(url: str, wells: int) -> PlateRecord:
-    return PlateRecord(
-        url,
-        "stopped",
-        "the night was stopped before it was done",
-        "the next night goes on where it was",
-        wells=wells,
-    )
+def _stopped(record: PlateRecord) -> PlateRecord:
+    why, hint = "the night was stopped before it was done", "the next night goes on where it was"
+    return replace(record, why=why, hint=hint)
 
 
 def _ignore(record: PlateRecord) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from hcs.errors import QUALITY, HcsError, PlateError, StoppedError
 from hcs.plate.arrivals import is_product
 from hcs.plate.commit import read_marker
+from hcs.plate.lock import look
 from hcs.plate.open import Plate, open_plate
 from hcs.plate.path import WellPath
 from hcs.plate.storage import Storage
@@ -36,12 +37,15 @@ class Ready:
     url : str
     own : PlateSettings
     bytes_of : mapping of WellPath to int
-        Decoded bytes that the steps to be done read.
+        Decoded bytes that the steps to be done read, of each selected well.
+    done : frozenset of WellPath
+        Wells of which no step is to be done.
     """
 
     url: str
     own: PlateSettings
     bytes_of: Mapping[WellPath, int]
+    done: frozenset[WellPath]
 
     @property
     def n_bytes(self) -> int:
@@ -108,6 +112,15 @@ def was_finished(url: str) -> bool:
     return Storage.open(url).sibling(".hcs").exists(f"plate/{finish.STEP}.json")
 
 
+def is_held(url: str) -> bool:
+    """Tell whether a run has a plate, as far as can be seen without waiting for its heartbeat."""
+    try:
+        return look(Storage.open(url).sibling(".hcs")).state == "held"
+    except HcsError:
+        # who asks for the lock finds out
+        return True
+
+
 def is_done(plate: Plate, plan: Plan) -> bool:
     """Tell whether a run would do nothing: no step is to be done, and the plate's tables know it.
 
@@ -172,7 +185,8 @@ def _look(
         return PlateRecord(url, "still arriving", arrival.why, wells=len(plate.layout.wells))
     if plan is None:
         return failed_record(url, error or PlateError("it has no plan"))
-    return Ready(url, own, {well.well: well.bytes_read for well in plan.wells})
+    done = frozenset(well.well for well in plan.wells if well.is_done)
+    return Ready(url, own, {well.well: well.bytes_read for well in plan.wells}, done)
 
 
 def _standing(well: WellPlan) -> tuple[str, dict[str, str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
@@ -29,23 +30,11 @@ class Notes:
     ----------
     folder : str
         URL of the folder that is watched, in full.
-    began : datetime
-        Its summary is named after it, besides the one that always is the newest.
     """
 
-    def __init__(self, folder: str, began: datetime) -> None:
+    def __init__(self, folder: str) -> None:
         self._storage = Storage.open(f"{folder}/{NIGHT_FOLDER}")
-        self._dated = f"{_DATED}/{began:%Y-%m-%d_%H-%M-%S}.md"
         self._waiting = _read(self._storage)
-
-    def leave(self, report: NightReport) -> str:
-        """Write the summary as it is now; return why that is not possible, else nothing."""
-        try:
-            for key in (_NOW, self._dated):
-                self._storage.write(key, to_markdown(report).encode())
-        except HcsError as error:
-            return f"the summary is not left beside the plates: {error}"
-        return ""
 
     def since(self, url: str, state: str, now: datetime) -> datetime:
         """Return since when a plate has been in a state, as far as nights know."""
@@ -61,6 +50,30 @@ class Notes:
                 self._storage.delete(key)
         except HcsError as error:
             _log.warning("the notes of the night are not complete: %s", error)
+
+
+def leave_summary(report: NightReport) -> str:
+    """Write the summary as it is now; return why that is not possible, else nothing.
+
+    It lies there twice: as the newest, and named after when the night began.
+    """
+    storage = Storage.open(f"{report.folder}/{NIGHT_FOLDER}")
+    try:
+        for key in (_NOW, f"{_DATED}/{report.began:%Y-%m-%d_%H-%M-%S}.md"):
+            storage.write(key, to_markdown(report).encode())
+    except HcsError as error:
+        return f"the summary is not left beside the plates: {error}"
+    return ""
+
+
+def with_warnings(report: NightReport, warnings: Sequence[str]) -> NightReport:
+    """Return a report with more warnings, and have the summary that was left tell of them."""
+    if not warnings:
+        return report
+    report = replace(report, warnings=(*report.warnings, *warnings))
+    if (problem := leave_summary(report)) and problem not in report.warnings:
+        return replace(report, warnings=(*report.warnings, problem))
+    return report
 
 
 def overdue(since: datetime | None, now: datetime, after_h: float | None) -> bool:

@@ -3,6 +3,10 @@
 A plate is looked at when its turn has come, so that a night with hundreds of finished plates begins
 its first new one soon; and the folder is listed anew for each, so that what has arrived meanwhile
 takes the place that its priority gives it.
+
+A plate in use by another run is asked for again after each other plate that was done meanwhile: in
+its place where its lock is free, else once nothing else is ready. Only who asks for a lock finds
+out that its holder, on another machine, is dead.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from itertools import groupby, islice
 
 from hcs.errors import HcsError, StoppedError, StorageError
 from hcs.plate.arrivals import find_plates
-from hcs.run.night_look import Ready, look_at, was_finished
+from hcs.run.night_look import Ready, is_held, look_at, was_finished
 from hcs.run.night_memory import Memory
 from hcs.run.night_report import PlateRecord, failed_plate
 from hcs.run.night_settings import NightSettings
@@ -62,6 +66,8 @@ class Queue:
         self._looked = dict[str, datetime]()
         # those that need no look before the night waits, or none any more
         self._put_off = set[str]()
+        # when they were asked for last
+        self._in_use = set[str]()
         self._closed = set[str]()
 
     def find(self) -> None:
@@ -99,11 +105,19 @@ class Queue:
         finally:
             self._memory.keep(self._names)
 
-    def put_off(self, record: PlateRecord) -> None:
-        """Look at a plate again, whose run could not begin, when the night has waited."""
+    def note(self, record: PlateRecord) -> None:
+        """Take note of what became of a plate that was begun.
+
+        One whose run could not begin is looked at again when the night has waited; one in use also
+        when another plate is through.
+        """
         if record.state in PASSING:
             self._closed.discard(record.url)
             self._put_off.add(record.url)
+            if record.state == "in use":
+                self._in_use.add(record.url)
+        else:
+            self._put_off -= self._in_use
 
     def begin_again(self) -> None:
         """Look at all of them again that may be another now."""
@@ -133,7 +147,8 @@ class Queue:
             priority = settings_of(url, self._folder, self._given).priority
         except Exception:  # noqa: BLE001 - told when the plate is looked at
             priority = 0
-        return recent and url not in self._ready, -priority, self._was_finished(url), url
+        is_last = is_held(url) if url in self._in_use else recent and url not in self._ready
+        return is_last, -priority, self._was_finished(url), url
 
     def _was_finished(self, url: str) -> bool:
         if url not in self._finished:
@@ -155,6 +170,7 @@ class Queue:
             looked = list(threads.map(self._look_at, urls))
         for url, found in zip(urls, looked, strict=True):
             self._looked[url] = self._now()
+            self._in_use.discard(url)
             if isinstance(found, Ready):
                 self._ready[url] = found
                 continue

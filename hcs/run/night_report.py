@@ -68,14 +68,15 @@ class PlateRecord:
         ``under way``, ``to come``: while the night goes on.
     why, hint : str
         Why it is not done, and what to do about it.
-    wells, done : int
-        Selected wells, and those that are done.
+    wells, done : int or None
+        Selected wells, and those that are done, whoever did them; None where nobody counted them:
+        of plates that were not opened, and of those that another run is at.
     failed : tuple of WellOutcome
-        The wells that are not.
+        The wells that are not, of a run that ended; that failed, of one that was stopped.
     quarantined : int or None
         Rows of the plate's table `quarantine`; None where it has none yet.
-    seconds : float
-        That it took tonight.
+    seconds : float or None
+        That it took tonight; None where it was not begun.
     expected_s : float or None
         That it was expected to take.
     settings_files : tuple of str
@@ -92,11 +93,11 @@ class PlateRecord:
     state: PlateState
     why: str = ""
     hint: str = ""
-    wells: int = 0
-    done: int = 0
+    wells: int | None = None
+    done: int | None = None
     failed: tuple[WellOutcome, ...] = ()
     quarantined: int | None = None
-    seconds: float = 0.0
+    seconds: float | None = None
     expected_s: float | None = None
     settings_files: tuple[str, ...] = ()
     link: str = ""

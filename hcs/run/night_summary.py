@@ -86,6 +86,11 @@ def plain(text: str) -> str:
     return _MENTION.sub("(at)", text)
 
 
+def n_failed(one: PlateRecord) -> int | None:
+    """Return how many wells failed; None where nobody counted those that are done, either."""
+    return None if one.done is None else len(one.failed)
+
+
 def name_in(folder: str, url: str) -> str:
     """Return where a plate is in the folder that is watched: names alone may come twice.
 
@@ -126,17 +131,20 @@ def _is_quiet(one: PlateRecord) -> bool:
 
 def _cells(one: PlateRecord, folder: str) -> list[str]:
     name = escaped(name_in(folder, one.url))
-    known = one.quarantined is not None
     return [
         f"[{name}]({one.link})" if _is_web(one.link) else name,
         one.state,
-        str(one.wells),
-        str(one.done),
-        str(len(one.failed)),
-        str(one.quarantined) if known else "",
-        in_words(one.seconds),
+        _if_known(one.wells),
+        _if_known(one.done),
+        _if_known(n_failed(one)),
+        _if_known(one.quarantined),
+        "" if one.seconds is None else in_words(one.seconds),
         escaped(_why(one)),
     ]
+
+
+def _if_known(count: int | None) -> str:
+    return "" if count is None else str(count)
 
 
 def _wells(report: NightReport) -> Iterator[str]:
@@ -177,7 +185,7 @@ def _rest(report: NightReport, show: Any) -> Iterator[str]:  # noqa: ANN401 - st
 
 def _lines(one: PlateRecord, folder: str) -> Iterator[str]:
     """Tell of a plate, and of the first of its wells that are not done."""
-    counts = [f"{one.done} of {one.wells} wells done"] if one.seconds else []
+    counts = [] if one.done is None else [f"{one.done} of {one.wells} wells done"]
     counts += [f"{len(one.failed)} failed"] if one.failed else []
     counts += [f"{one.quarantined} in quarantine"] if one.quarantined else []
     counts += [in_words(one.seconds)] if one.seconds else []

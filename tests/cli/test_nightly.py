@@ -42,11 +42,16 @@ def test_a_plate_that_fails_beside_one_that_is_done_ends_with_2(analysed_plate, 
         "tiny.zarr": "nothing to do",
     }
     assert told["plates"][0]["failed"][0]["failure"]["cause"] == "unusable frames"
+    worse = next(one for one in told["plates"] if one["state"] == "unreadable")
+    assert (worse["wells"], worse["done"], worse["seconds"]) == (None, None, None)
     # told as soon as it is known, for the log of a long night
     assert f"{folder}/bad.zarr: failed: unusable frames (1)" in captured.err
     assert "Traceback" not in captured.err
     assert call("nightly", folder, *HERE) == 2
-    assert "A/01 failed: " in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "A/01 failed: " in captured.err
+    (row,) = [line for line in captured.out.splitlines() if "worse.zarr" in line]
+    assert row.split()[:7] == ["worse.zarr", "unreadable", *"-----"]
 
 
 def test_names_of_plates_are_shown_and_not_obeyed(tmp_path, capsys):

@@ -7,18 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from hcs.errors import LockedError, MissingError, PlateError, WorkerError
+from hcs.errors import LockedError, MissingError, PlateError, StoppedError, WorkerError
 from hcs.plate.lock import acquire
 from hcs.plate.open import open_plate
 from hcs.plate.output import make_output
+from hcs.plate.path import WellPath
 from hcs.plate.sister import make_sister
 from hcs.plate.storage import Storage
+from hcs.run.analyse import analyse
 from hcs.run.budget import NIGHT_FOLDER, Rates
 from hcs.run.night import run_night
 from hcs.run.night_look import is_done
 from hcs.run.night_run import PlateRun
 from hcs.run.night_settings import NightSettings
-from hcs.run.outcome import Failure, Report, WellOutcome
+from hcs.run.outcome import Failure, OnOutcome, Report, WellOutcome
 from hcs.run.plan import make_plan
 from hcs.run.stopping import Stop
 from hcs.settings import Settings, load_settings
@@ -159,7 +161,8 @@ def test_a_plate_in_use_is_told_and_no_failure(night):
     night.script["a"] = stop(LockedError("plate a is locked by ann"))
     report = night()
     assert states(report) == {"a": "in use"}
-    assert (report.plates[0].why, report.exit_code) == ("plate a is locked by ann", 0)
+    assert report.plates[0].why.endswith(": plate a is locked by ann")
+    assert report.exit_code == 0
     assert night.ran == ["a"]
 
 
@@ -191,6 +194,47 @@ def test_ctrl_c_ends_the_night_which_is_summed_up_all_the_same(night):
     assert report.exit_code == 130
     summary = (night.folder / NIGHT_FOLDER / "summary.md").read_text()
     assert summary.startswith("# 2 plates stopped, 1 done\n")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), StoppedError("stopped")])
+def test_a_plate_that_is_stopped_tells_how_far_it_was(night, error):
+    url = night.plate("a", "A/01", "A/02", "A/03", "A/04")
+    night.plate("b")
+    broken = Failure("damaged data", "chunk 0 is damaged")
+    # A/01 by an earlier night
+    assert analyse(url, load_settings(overrides=["wells=[A/01]"])).exit_code == 0
+
+    def work() -> None:
+        for well, state, failure in (("A/02", "done", None), ("A/03", "failed", broken)):
+            night.hear(WellOutcome(WellPath.parse(well), state, failure=failure), 1, 4)
+        raise error
+
+    night.script["a"] = work
+    report = night()
+    stopped = {Path(one.url).stem: one for one in report.plates}["a"]
+    assert (stopped.state, stopped.wells, stopped.done, stopped.seconds) == ("stopped", 4, 2, 60)
+    assert [str(one.well) for one in stopped.failed] == ["A/03"]
+
+
+def test_what_a_night_has_not_counted_it_does_not_tell_as_nothing(night):
+    for name in ("a", "b", "c"):
+        night.plate(name, "A/01", "A/02")
+    (night.folder / "a.hcs.yaml").write_text("chanel: phase")
+    (night.folder / "d.zarr").mkdir()
+    (night.folder / "d.zarr/.zattrs").write_text("no JSON")
+    night.script["b"] = stop(LockedError("plate b is locked by ann"))
+    night.script["c"] = stop(KeyboardInterrupt())
+    night.plate("e")
+    counted = {
+        Path(one.url).stem: (one.state, one.wells, one.done, one.seconds) for one in night().plates
+    }
+    assert counted == {
+        "a": ("failed", None, None, None),
+        "b": ("in use", 2, None, None),
+        "c": ("stopped", 2, 0, 60),
+        "d": ("stopped", None, None, None),
+        "e": ("stopped", None, None, None),
+    }
 
 
 def test_ctrl_c_stops_the_plates_in_other_threads(night):
@@ -250,7 +294,7 @@ def test_a_plate_that_cannot_be_done_by_the_hour_is_not_begun(night):
     assert states(report) == {"b": "no time left", "a": "done"}
     late = report.plates[0]
     assert late.why == "needs about 30 min, 15 min are left"
-    assert late.wells == 3
+    assert (late.wells, late.done, late.seconds) == (3, 0, None)
     assert late.expected_s == pytest.approx(1800)
     assert report.exit_code == 2
     assert (night.folder / NIGHT_FOLDER / "rates.json").is_file()
@@ -423,7 +467,7 @@ def test_a_night_on_s3(s3_bucket):
     Storage.open(f"{folder}/may").write("a.done", b"")
     ran = []
 
-    def run(url: str, settings: Settings, stop: Stop) -> PlateRun:
+    def run(url: str, settings: Settings, _stop: Stop, _on_outcome: OnOutcome) -> PlateRun:
         ran.append((url, settings.channel))
         return PlateRun(Report(url, (WELL,), (WellOutcome(WELL, "done"),), seconds=1))
 

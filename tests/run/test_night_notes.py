@@ -6,6 +6,7 @@ import pytest
 
 from hcs.errors import LockedError
 from hcs.run.budget import NIGHT_FOLDER
+from hcs.run.night_notes import with_warnings
 from hcs.run.night_summary import to_text
 from tests.nights import states, stop
 
@@ -16,6 +17,21 @@ def test_the_summary_lies_beside_the_plates(night):
     text = (night.folder / NIGHT_FOLDER / "summary.md").read_text()
     assert text.startswith("# 1 plate done\n")
     assert report.warnings == ()
+
+
+def test_what_is_warned_of_later_reaches_the_summary_beside_the_plates(night):
+    report = night()
+    folder = night.folder / NIGHT_FOLDER
+    assert with_warnings(report, []) == report
+    assert with_warnings(report, ["nobody is told"]).warnings == ("nobody is told",)
+    (dated,) = (folder / "summaries").iterdir()
+    assert dated.read_text() == (folder / "summary.md").read_text()
+    assert "- warning: nobody is told\n" in dated.read_text()
+    (folder / "summary.md").unlink()
+    (folder / "summary.md").mkdir()
+    warned = with_warnings(report, ["nobody is told"]).warnings
+    assert len(warned) == 2
+    assert warned[1].startswith("the summary is not left beside the plates: ")
 
 
 def test_while_a_night_goes_on_its_summary_says_how_far_it_is(night):

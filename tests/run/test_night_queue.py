@@ -1,16 +1,19 @@
 """Which plate comes next, and which are not looked at again since nothing changed."""
 
 import os
+import time
 from shutil import copytree
 
 import pytest
 
-from hcs.errors import LockedError
+from hcs.errors import LockedError, StorageError
+from hcs.plate.lock import Lock, acquire, look
+from hcs.plate.open import open_plate
 from hcs.run import night_look, night_queue
 from hcs.run.analyse import analyse
 from hcs.run.night_memory import digest_of
 from hcs.settings import load_settings
-from tests.nights import FEW, HERE, states, stop
+from tests.nights import FEW, HERE, states
 from tests.plates import make_plate
 
 
@@ -94,12 +97,117 @@ def test_a_plate_that_arrived_meanwhile_comes_first_if_its_priority_says_so(nigh
     assert night.ran == ["b", "a", "c", "d"]
 
 
-def test_a_plate_whose_run_could_not_begin_waits_until_the_night_has_waited(night):
-    night.plate("a")
-    night.plate("b")
-    night.script["a"] = stop(LockedError("plate a is locked by ann"))
-    assert states(night()) == {"a": "in use", "b": "done"}
+def held(night, name: str) -> Lock:
+    """Have another run hold a plate, until its lock is released."""
+    lock = acquire(open_plate(night.folder / f"{name}.zarr").companion)
+
+    def ask() -> None:
+        if look(open_plate(night.folder / f"{name}.zarr").companion).state == "held":
+            raise LockedError(f"plate {name} is locked by ann")
+
+    night.script[name] = ask
+    return lock
+
+
+def test_a_plate_in_use_takes_its_place_as_soon_as_it_is_free(night):
+    for name in ("a", "b", "c", "d"):
+        night.plate(name)
+    (night.folder / "a.hcs.yaml").write_text("night: {priority: 1}")
+    night.script["b"] = held(night, "a").release
+    assert states(night()) == dict.fromkeys("abcd", "done")
+    assert night.ran == ["a", "b", "a", "c", "d"]
+
+
+def test_a_plate_that_stays_in_use_is_asked_for_once_more_when_nothing_else_is_ready(night):
+    for name in ("a", "b", "c", "d"):
+        night.plate(name)
+    with held(night, "a"), held(night, "c"):
+        report = night()
+    assert states(report) == {"a": "in use", "c": "in use", "b": "done", "d": "done"}
+    assert night.ran == ["a", "b", "c", "d", "a", "c"]
+    assert report.plates[1].why == f"asked for at {report.ended:%H:%M}: plate c is locked by ann"
+    assert report.exit_code == 0
+
+
+def test_a_plate_in_use_is_told_so_also_when_there_is_no_time_left_for_it(night):
+    for name in ("a", "b"):
+        night.plate(name)
+    night.takes_s = 600
+    hour = {"until": night.until(minutes=21), "time_zone": "UTC"}
+    with held(night, "a"):
+        report = night(**hour)
+    assert states(report) == {"a": "in use", "b": "done"}
+    assert report.plates[0].why.endswith("another run has it, and no time is left to wait for it")
+    assert (night.ran, report.exit_code) == (["a", "b"], 0)
+    assert states(night(**hour)) == {"a": "no time left", "b": "no time left"}
+
+
+def test_plates_in_use_are_not_asked_for_again_where_nothing_happened_meanwhile(night):
+    for name in ("a", "b"):
+        night.plate(name)
+    with held(night, "a"), held(night, "b"):
+        assert states(night()) == {"a": "in use", "b": "in use"}
     assert night.ran == ["a", "b"]
+
+
+def test_a_plate_whose_lock_only_seems_to_be_held_is_asked_for_all_the_same(night):
+    for name in ("a", "b"):
+        night.plate(name)
+    with held(night, "a"):
+        answers = iter([LockedError("plate a is locked by ann"), None])
+
+        def ask() -> None:
+            if error := next(answers):
+                raise error
+
+        # on another machine: its heart has stopped meanwhile
+        night.script["a"] = ask
+        assert states(night()) == {"a": "done", "b": "done"}
+
+
+def test_a_plate_that_another_run_has_done_meanwhile_is_told_as_done(night):
+    night.plate("b")
+    url = night.plate("a")
+    lock = held(night, "a")
+
+    def do_it() -> None:
+        lock.release()
+        analyse(url, HERE)
+
+    night.script["b"] = do_it
+    report = night()
+    assert states(report) == {"b": "done", "a": "nothing to do"}
+    assert (report.plates[1].wells, report.plates[1].done, night.ran) == (1, 1, ["a", "b"])
+
+
+def test_plates_in_use_are_asked_for_again_by_who_is_through_last(night):
+    for name in ("a", "b"):
+        night.plate(name)
+    lock = held(night, "a")
+
+    def let_go() -> None:
+        # the other one has asked for it, and ends
+        end = time.monotonic() + 20
+        while "a" not in night.heard and time.monotonic() < end:
+            time.sleep(0.01)
+        lock.release()
+
+    night.script["b"] = let_go
+    assert states(night(at_once=2)) == {"a": "done", "b": "done"}
+    assert sorted(night.ran) == ["a", "a", "b"]
+
+
+def test_a_lock_that_cannot_be_read_counts_as_held(night, monkeypatch):
+    for name in ("a", "b", "c"):
+        night.plate(name)
+
+    def unreadable(_companion: object) -> None:
+        raise StorageError("cannot read a.hcs/lock: Input/output error")
+
+    monkeypatch.setattr(night_look, "look", unreadable)
+    with held(night, "a"):
+        night()
+    assert night.ran == ["a", "b", "c", "a"]
 
 
 def test_a_night_that_is_stopped_names_what_is_new_and_counts_what_was_done_before(night):

@@ -52,6 +52,24 @@ def test_a_row_per_plate_says_wells_time_and_why():
     assert found[2][0] == "[a.zarr](http://ui/run/1)"
 
 
+def test_what_nobody_counted_is_left_empty_and_null_for_programs():
+    opened = PlateRecord("/p/d.zarr", "in use", why="locked", wells=24)
+    other = PlateRecord("/p/e.zarr", "unreadable", why="no JSON")
+    report = night(other, opened)
+    unknown, known = rows(to_markdown(report))[2:]
+    assert unknown == ["e.zarr", "unreadable", "", "", "", "", "", "no JSON"]
+    assert known == ["d.zarr", "in use", "24", "", "", "", "", "locked"]
+    assert to_text(report).splitlines()[1:] == [
+        "unreadable: e.zarr: no JSON",
+        "in use: d.zarr: locked",
+    ]
+    told = to_json(report)["plates"]
+    assert [(one["wells"], one["done"], one["seconds"]) for one in told] == [
+        (None, None, None),
+        (24, None, None),
+    ]
+
+
 def test_each_well_that_is_not_done_has_its_cause_and_what_to_do():
     text = to_markdown(night(PARTLY))
     told = ["b.zarr", "B03", "damaged data", "chunk 0/0 is damaged", "copy the plate again"]
