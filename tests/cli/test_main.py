@@ -24,6 +24,15 @@ def test_exit_code_and_words(arguments, code, words, capsys):
     assert words in capsys.readouterr().err
 
 
+def test_hcs_alone_prints_its_help_and_no_error(capsys):
+    with pytest.raises(SystemExit) as end:
+        main([])
+    printed = capsys.readouterr()
+    assert end.value.code == 64
+    assert "Overnight analysis" in printed.out
+    assert printed.err == ""
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
