@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hcs.run.history import RunRecord
     from hcs.run.prune import Pruning
     from hcs.run.status import PlateStatus, WellStatus
-    from hcs.run.verify import Damage
+    from hcs.run.verify import Damage, Verified
 
 
 def register(app: typer.Typer) -> None:
@@ -72,13 +72,14 @@ def verify_command(
     wells = select_wells(opened, tuple(well or ()))
     if repair:
         with acquire(opened.companion) as lock:
-            found = verify_plate(opened, wells)
-            withdraw(opened, found.damages, lock.token)
+            found = verify_plate(opened, wells, lock.token)
+            found = replace(found, withdrawn=withdraw(opened, found.damages, lock.token))
     else:
         found = verify_plate(opened, wells)
-    rows = [_damage_row(damage) for damage in found.damages]
+    rows = [_damage_row(one, one.left_to_do if repair else one.cure) for one in found.damages]
     if json:
         told = {"plate": found.url, "wells": list(map(str, found.wells)), "damages": rows}
+        told |= {"withdrawn": [{"well": w and str(w), "step": step} for w, step in found.withdrawn]}
         print_json(told | {"warnings": found.warnings, "exit_code": found.exit_code})
         return found.exit_code
     for warning in found.warnings:
@@ -87,6 +88,8 @@ def verify_command(
     print(f"{plate}: {len(found.wells)} wells read back, {len(hurt)} with damage")
     if rows:
         print_rows(rows)
+    if repair:
+        print(_repair_line(plate, found))
     return found.exit_code
 
 
@@ -136,13 +139,24 @@ def _removal_rows(pruning: Pruning) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _damage_row(damage: Damage) -> dict[str, Any]:
+def _repair_line(plate: str, found: Verified) -> str:
+    from hcs.plate.problems import some
+
+    if not found.withdrawn:
+        return "nothing withdrawn: no step is damaged"
+    n, names = len(found.withdrawn), [f"{well or 'plate'} {step}" for well, step in found.withdrawn]
+    cures = dict.fromkeys(one.left_to_do for one in found.damages if one.part == "step")
+    now = ", ".join(cures).replace("hcs run", f"hcs run {plate}")
+    return f"{n} step{'s' if n > 1 else ''} withdrawn: {some(names)}; now: {now}"
+
+
+def _damage_row(damage: Damage, cure: str) -> dict[str, Any]:
     return {
         "well": str(damage.well) if damage.well else None,
         "field": str(damage.field) if damage.field else None,
         "of": damage.name or damage.part,
         "what": damage.what,
-        "cure": damage.cure,
+        "cure": cure,
     }
 
 

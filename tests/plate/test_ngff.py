@@ -153,7 +153,9 @@ def test_old_versions_are_refused(tmp_path):
         read_root(storage_of(tmp_path, v2={"plate": {"version": "0.3"}}))
 
 
-@pytest.mark.parametrize("files", [{"v2": {"plate": {}}}, {"v3": {"attributes": {"ome": {"plate": {}}}}}])
+@pytest.mark.parametrize(
+    "files", [{"v2": {"plate": {}}}, {"v3": {"attributes": {"ome": {"plate": {}}}}}]
+)
 def test_a_missing_version_is_taken_from_the_zarr_format(tmp_path, files):
     version, _, warnings = read_root(storage_of(tmp_path, **files))
     assert version == ("0.4" if "v2" in files else "0.5")
