@@ -38,9 +38,11 @@ def status_command(plate: Plate, *, json: JsonOption = False) -> None:
     counted = Counter(well.state for well in status.wells)
     told = ", ".join(f"{number} {state}" for state, number in counted.items())
     print(f"{plate}: {told or 'no wells'}")
+    if status.marked:
+        print(f"steps: {', '.join(status.marked)}")
     print(_lock_line(status))
     if status.run:
-        print(_run_line(status.run))
+        print(_run_line(status.run, counted["done"]))
     rows = [_status_row(well) for well in status.wells if well.state != "done"]
     if rows:
         print_rows(rows)
@@ -97,8 +99,8 @@ def prune_command(
     plate: Plate,
     *,
     step: Annotated[
-        list[str], typer.Option("--step", help="as `hcs status` names it; again for more")
-    ],
+        list[str] | None, typer.Option("--step", help="as `hcs status` names it; again for more")
+    ] = None,
     well: Wells = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and stop")] = False,
     json: JsonOption = False,
@@ -107,15 +109,16 @@ def prune_command(
     from hcs.plate.lock import acquire
     from hcs.plate.open import open_plate
     from hcs.run.plan import select_wells
-    from hcs.run.prune import check_found, plan_pruning, prune
+    from hcs.run.prune import check_found, check_named, plan_pruning, prune
 
-    opened = open_plate(plate)
+    opened, steps = open_plate(plate), step or ()
+    check_named(opened, steps)
     wells = select_wells(opened, tuple(well or ()))
     if dry_run:
-        pruning = plan_pruning(opened, wells, step)
+        pruning = plan_pruning(opened, wells, steps)
     else:
         with acquire(opened.companion) as lock:
-            pruning = plan_pruning(opened, wells, step)
+            pruning = plan_pruning(opened, wells, steps)
             prune(opened, pruning, lock.token)
     check_found(opened, pruning)
     if json:
@@ -170,11 +173,13 @@ def _lock_line(status: PlateStatus) -> str:
     return f"held by {who}"
 
 
-def _run_line(run: RunRecord) -> str:
+def _run_line(run: RunRecord, done_now: int) -> str:
     if run.ended is None:
-        return f"run {run.token}: begun {run.begun}, no end"
-    told = f"run {run.token}: begun {run.begun}, {run.ended.seconds:.0f} s"
+        return f"the latest run: begun {run.begun}, no end"
+    told = f"the latest run: begun {run.begun}, {run.ended.seconds:.0f} s"
     told += f", exit code {run.ended.exit_code}, {run.ended.done} wells done"
+    if done_now < run.ended.done:
+        told += " then; results were taken back since"
     return f"{told}; tables: {run.ended.failure}" if run.ended.failure else told
 
 
