@@ -163,6 +163,17 @@ def test_why_speaks_of_every_step_of_a_well(analysed_plate, capsys):
     assert rows["measure-ssl_cells"]["why"] == "measure.channels is ['phase'], was None"
 
 
+def test_what_failed_is_no_step_that_nobody_tried(tiny_plate, capsys):
+    next((tiny_plate / "A/02/0").glob("*/0/0/0/0/0")).write_bytes(b"no chunk")
+    assert call("run", tiny_plate, *HERE, "--well", "A/02") == 1
+    capsys.readouterr()
+    for arguments in (("why", tiny_plate, "A/02"), ("plan", tiny_plate, "--well", "A/02")):
+        assert call(*arguments) == 0
+        (told,) = [line for line in capsys.readouterr().out.splitlines() if "last time" in line]
+        assert "ssl-statistics" in told
+        assert "not done yet; failed last time, damaged data: field A/02/0, channel" in told
+
+
 def test_why_takes_the_calibration_of_the_run(analysed_plate, capsys):
     calibrated = ("--pixel-size-um", "0.5", "--interval-s", "60")
     assert call("why", analysed_plate, "A/01", *calibrated) in (None, 0)
