@@ -68,7 +68,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = build_app()(arguments, standalone_mode=False)
     except typer.TyperException as error:  # what the parser raises, and nothing else does
-        print_error(HcsError(error.format_message(), hint="see `hcs --help`"))
+        # without one it has printed the help
+        if message := error.format_message():
+            print_error(HcsError(message, hint="see `hcs --help`"))
         sys.exit(EXIT_USAGE)
     except HcsError as error:
         print_error(error)

@@ -32,7 +32,9 @@ SettingsFile = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="any setting, as in ssl.min_area_px=20"),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="any setting, as in ssl.min_area_px=20; again for more"
+    ),
 ]
 Wells = Annotated[list[str] | None, typer.Option("--well", help="as in B/03; again for more")]
 Channel = Annotated[str | None, typer.Option(help="label-free channel")]

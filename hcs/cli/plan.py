@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ from hcs.cli.output import JsonOption, print_json, print_rows, print_warnings
 from hcs.errors import EXIT_DONE, EXIT_FAILED
 
 if TYPE_CHECKING:
+    from hcs.plate.path import WellPath
     from hcs.run.plan import Plan
     from hcs.settings import Settings
 
@@ -73,7 +75,7 @@ def plan_command(
     plan = _plan(plate, wanted)
     worker_bytes = worker_memory(plan.run)
     plan = with_batch_that_fits(plan, worker_bytes)
-    rows = _plan_rows(plan)
+    rows = _plan_rows(plan, _failed_steps(plate))
     if json:
         print_json(_plan_to_json(plan, rows))
     else:
@@ -109,7 +111,7 @@ def why_command(
         interval_s=interval_s,
     )
     plan = _plan(plate, wanted)
-    rows = _plan_rows(plan, every_step=True)
+    rows = _plan_rows(plan, _failed_steps(plate), every_step=True)
     if json:
         print_json(rows)
     else:
@@ -160,7 +162,22 @@ def _plan(plate: str, settings: Settings) -> Plan:
     return make_plan(open_plate(plate, **settings.calibration.model_dump()), settings)
 
 
-def _plan_rows(plan: Plan, *, every_step: bool = False) -> list[dict[str, Any]]:
+def _failed_steps(plate: str) -> dict[tuple[WellPath, str], str]:
+    """Return why steps failed when they were last tried, as `hcs status` has it."""
+    from hcs.plate.open import open_plate
+    from hcs.run.status import plate_status
+
+    return {
+        (well.well, step): f"; failed last time, {well.failure.cause}: {well.failure.message}"
+        for well in plate_status(open_plate(plate)).wells
+        for step, state in well.steps.items()
+        if state == "failed" and well.failure
+    }
+
+
+def _plan_rows(
+    plan: Plan, failed: Mapping[tuple[WellPath, str], str], *, every_step: bool = False
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for well in plan.wells:
         if well.failure:
@@ -177,7 +194,7 @@ def _plan_rows(plan: Plan, *, every_step: bool = False) -> list[dict[str, Any]]:
                 "well": str(well.well),
                 "step": status.step.name,
                 "state": status.state,
-                "why": status.why,
+                "why": status.why + failed.get((well.well, status.step.name), ""),
             }
             for status in (well.statuses if every_step else well.todo)
         ]

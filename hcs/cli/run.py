@@ -86,6 +86,7 @@ def run_command(
         dask=dask,
         timeout=timeout,
     )
+    _look_first(plate, wanted)
     plate = _with_output(plate, output, "copied" if with_pixels else "linked")
     run = _under_prefect if monitor == "prefect" else _unwatched
     with _bar() as on_outcome:
@@ -95,6 +96,14 @@ def run_command(
     else:
         _print_report(report)
     return report.exit_code
+
+
+def _look_first(plate: str, settings: Settings) -> None:
+    """Refuse what cannot be done before a server is started or a plate is made for it."""
+    from hcs.plate.open import open_plate
+    from hcs.run.plan import look_first
+
+    look_first(open_plate(plate, **settings.calibration.model_dump()), settings)
 
 
 def _with_output(plate: str, output: str | None, pixels: Literal["linked", "copied"]) -> str:

@@ -37,7 +37,9 @@ def train_command(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="any setting, as in recipe.steps=200"),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="any setting, as in recipe.steps=200; again for more"
+        ),
     ] = None,
     device: Annotated[Literal["cpu", "gpu"], typer.Option(help="where it is trained")] = "cpu",
     monitor: Annotated[

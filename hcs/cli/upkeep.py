@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hcs.run.history import RunRecord
     from hcs.run.prune import Pruning
     from hcs.run.status import PlateStatus, WellStatus
-    from hcs.run.verify import Damage
+    from hcs.run.verify import Damage, Verified
 
 
 def register(app: typer.Typer) -> None:
@@ -38,9 +38,11 @@ def status_command(plate: Plate, *, json: JsonOption = False) -> None:
     counted = Counter(well.state for well in status.wells)
     told = ", ".join(f"{number} {state}" for state, number in counted.items())
     print(f"{plate}: {told or 'no wells'}")
+    if status.marked:
+        print(f"steps: {', '.join(status.marked)}")
     print(_lock_line(status))
     if status.run:
-        print(_run_line(status.run))
+        print(_run_line(status.run, counted["done"]))
     rows = [_status_row(well) for well in status.wells if well.state != "done"]
     if rows:
         print_rows(rows)
@@ -72,13 +74,14 @@ def verify_command(
     wells = select_wells(opened, tuple(well or ()))
     if repair:
         with acquire(opened.companion) as lock:
-            found = verify_plate(opened, wells)
-            withdraw(opened, found.damages, lock.token)
+            found = verify_plate(opened, wells, lock.token)
+            found = replace(found, withdrawn=withdraw(opened, found.damages, lock.token))
     else:
         found = verify_plate(opened, wells)
-    rows = [_damage_row(damage) for damage in found.damages]
+    rows = [_damage_row(one, one.left_to_do if repair else one.cure) for one in found.damages]
     if json:
         told = {"plate": found.url, "wells": list(map(str, found.wells)), "damages": rows}
+        told |= {"withdrawn": [{"well": w and str(w), "step": step} for w, step in found.withdrawn]}
         print_json(told | {"warnings": found.warnings, "exit_code": found.exit_code})
         return found.exit_code
     for warning in found.warnings:
@@ -87,6 +90,8 @@ def verify_command(
     print(f"{plate}: {len(found.wells)} wells read back, {len(hurt)} with damage")
     if rows:
         print_rows(rows)
+    if repair:
+        print(_repair_line(plate, found))
     return found.exit_code
 
 
@@ -94,8 +99,8 @@ def prune_command(
     plate: Plate,
     *,
     step: Annotated[
-        list[str], typer.Option("--step", help="as `hcs status` names it; again for more")
-    ],
+        list[str] | None, typer.Option("--step", help="as `hcs status` names it; again for more")
+    ] = None,
     well: Wells = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and stop")] = False,
     json: JsonOption = False,
@@ -104,15 +109,16 @@ def prune_command(
     from hcs.plate.lock import acquire
     from hcs.plate.open import open_plate
     from hcs.run.plan import select_wells
-    from hcs.run.prune import check_found, plan_pruning, prune
+    from hcs.run.prune import check_found, check_named, plan_pruning, prune
 
-    opened = open_plate(plate)
+    opened, steps = open_plate(plate), step or ()
+    check_named(opened, steps)
     wells = select_wells(opened, tuple(well or ()))
     if dry_run:
-        pruning = plan_pruning(opened, wells, step)
+        pruning = plan_pruning(opened, wells, steps)
     else:
         with acquire(opened.companion) as lock:
-            pruning = plan_pruning(opened, wells, step)
+            pruning = plan_pruning(opened, wells, steps)
             prune(opened, pruning, lock.token)
     check_found(opened, pruning)
     if json:
@@ -136,13 +142,24 @@ def _removal_rows(pruning: Pruning) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _damage_row(damage: Damage) -> dict[str, Any]:
+def _repair_line(plate: str, found: Verified) -> str:
+    from hcs.plate.problems import some
+
+    if not found.withdrawn:
+        return "nothing withdrawn: no step is damaged"
+    n, names = len(found.withdrawn), [f"{well or 'plate'} {step}" for well, step in found.withdrawn]
+    cures = dict.fromkeys(one.left_to_do for one in found.damages if one.part == "step")
+    now = ", ".join(cures).replace("hcs run", f"hcs run {plate}")
+    return f"{n} step{'s' if n > 1 else ''} withdrawn: {some(names)}; now: {now}"
+
+
+def _damage_row(damage: Damage, cure: str) -> dict[str, Any]:
     return {
         "well": str(damage.well) if damage.well else None,
         "field": str(damage.field) if damage.field else None,
         "of": damage.name or damage.part,
         "what": damage.what,
-        "cure": damage.cure,
+        "cure": cure,
     }
 
 
@@ -156,11 +173,13 @@ def _lock_line(status: PlateStatus) -> str:
     return f"held by {who}"
 
 
-def _run_line(run: RunRecord) -> str:
+def _run_line(run: RunRecord, done_now: int) -> str:
     if run.ended is None:
-        return f"run {run.token}: begun {run.begun}, no end"
-    told = f"run {run.token}: begun {run.begun}, {run.ended.seconds:.0f} s"
+        return f"the latest run: begun {run.begun}, no end"
+    told = f"the latest run: begun {run.begun}, {run.ended.seconds:.0f} s"
     told += f", exit code {run.ended.exit_code}, {run.ended.done} wells done"
+    if done_now < run.ended.done:
+        told += " then; results were taken back since"
     return f"{told}; tables: {run.ended.failure}" if run.ended.failure else told
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from hcs.errors import HcsError, PlateError
 from hcs.plate.array import has_checksum
+from hcs.plate.group import OWN
 from hcs.plate.metadata import FieldImage
-from hcs.plate.open import Plate
+from hcs.plate.open import Plate, label_key
 from hcs.plate.path import FieldPath, WellPath
 
 # metadata are small files: the wait is for the disk or the network
@@ -73,7 +74,7 @@ def find_problems(
     problems += _unlike_the_others(images)
     order = {well: number for number, well in enumerate(asked)}
     problems.sort(key=lambda problem: order[problem[0]])
-    odd = (*_odd_sizes(images), *_unverifiable(plate, images))
+    odd = (*_odd_sizes(images), *_unverifiable(plate, images), *_is_truth(plate, images))
     return PlateCheck(tuple(problems), (*plate.warnings, *odd))
 
 
@@ -149,3 +150,19 @@ def _unverifiable(plate: Plate, images: Sequence[FieldImage]) -> list[str]:
         "the plate's chunks have no checksum: a file that was damaged without changing its "
         "length may be read as wrong pixels"
     ]
+
+
+def _is_truth(plate: Plate, images: Sequence[FieldImage]) -> list[str]:
+    """Return a warning if the first field's label images are those of a simulation."""
+    if not images:
+        return []
+    first = images[0].path
+    try:
+        names = plate.label_names(first)
+        found = [plate.attributes(label_key(first, name)).get(OWN) for name in names]
+    except HcsError:
+        # who reads label images will tell
+        return []
+    if not any(isinstance(own, dict) and "simulated" in own for own in found):
+        return []
+    return ["the plate is the truth of a simulated one, its images have no noise: analyse that one"]

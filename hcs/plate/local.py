@@ -99,6 +99,12 @@ class LocalStorage(Storage):
         with read_errors(str(path)):
             return _patiently(path.is_file, path)
 
+    def is_there(self) -> bool:
+        """Tell whether there is anything at the root."""
+        root = Path(self.url)
+        with read_errors(self.url):
+            return _patiently(root.exists, root)
+
     def write(
         self, key: str, content: bytes, *, last_check: Callable[[], None] | None = None
     ) -> None:

@@ -64,7 +64,7 @@ def read_root(storage: Storage) -> tuple[Version, dict[str, Any], tuple[str, ...
     Raises
     ------
     PlateError
-        There is nothing, no OME-Zarr, or a version that we do not read.
+        There is nothing, no OME-Zarr, no plate, or a version that we do not read.
     """
     warnings = list[str]()
     document = read_document(storage, "zarr.json")
@@ -79,10 +79,7 @@ def read_root(storage: Storage) -> tuple[Version, dict[str, Any], tuple[str, ...
     else:
         v2_attributes = read_document(storage, ".zattrs")
         if v2_attributes is None:
-            raise PlateError(
-                f"{storage.url} is no OME-Zarr plate: there is neither zarr.json nor .zattrs",
-                hint="give the folder that ends in .zarr and holds the rows",
-            )
+            raise _no_root(storage)
         attributes, expected = v2_attributes, "0.4"
         plate = attributes.get("plate")
         found = plate.get("version") if isinstance(plate, Mapping) else None
@@ -94,7 +91,22 @@ def read_root(storage: Storage) -> tuple[Version, dict[str, Any], tuple[str, ...
             "0.4 (Zarr v2) and 0.5 (Zarr v3) can be read",
             hint="convert it to OME-Zarr 0.5",
         )
+    part = ome_part(expected, attributes)
+    if "plate" not in part:
+        what = "one image" if "multiscales" in part else "no plate"
+        raise PlateError(
+            f"{storage.url} holds {what}: its metadata have no 'plate'",
+            hint="give the folder above the rows",
+        )
     return expected, attributes, tuple(warnings)
+
+
+def _no_root(storage: Storage) -> PlateError:
+    if storage.is_there():
+        text = f"{storage.url} is no OME-Zarr plate: there is neither zarr.json nor .zattrs"
+    else:
+        text = f"there is nothing at {storage.url}"
+    return PlateError(text, hint="give the folder that ends in .zarr and holds the rows")
 
 
 def parse_plate(
@@ -108,14 +120,8 @@ def parse_plate(
         With every problem there is.
     """
     found = Problems()
-    part = ome_part(version, attributes)
-    if "plate" not in part:
-        what = "one image" if "multiscales" in part else "no plate"
-        raise PlateError(
-            f"{name} holds {what}: its metadata have no 'plate'",
-            hint="give the folder above the rows",
-        )
-    plate = found.parse(_Plate, part["plate"], "plate", f"plate {name}")
+    section = ome_part(version, attributes).get("plate")
+    plate = found.parse(_Plate, section, "plate", f"plate {name}")
     rows, columns = (
         _unique(kind, [item.name for item in items], found)
         for kind, items in (("row", plate.rows), ("column", plate.columns))

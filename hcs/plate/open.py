@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # in the root's attributes of a plate that holds results only: the URL of the input
 IMAGES_OF = "images_of"
+# the hint where results are asked for and there are none
+RUN_FIRST = "run an analysis first: hcs run"
 
 
 def open_plate(
@@ -185,7 +187,8 @@ class Plate:
             names = self.label_names(path)
             if name not in names:
                 raise MissingError(
-                    f"field {path} has no label image {name!r}", hint=f"it has {some(names)}"
+                    f"field {path} has no label image {name!r}",
+                    hint=f"it has {some(names)}" if names else RUN_FIRST,
                 )
             self._images[key] = self._image(path, key, f"label image {name!r} of field {path}")
         return self._images[key]

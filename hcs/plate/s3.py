@@ -165,6 +165,14 @@ class S3Storage(Storage):
         except FileNotFoundError:
             return False
 
+    def is_there(self) -> bool:
+        """Tell whether there is anything at the root, or at least one file below."""
+        try:
+            with read_errors(self.url):
+                return bool(self._files.info(self._root))
+        except FileNotFoundError:
+            return False
+
     def check_inside(self, key: str) -> None:
         """Raise PlateError unless a key lies below the root: S3 has no symbolic links."""
         check_key(key)

@@ -270,6 +270,10 @@ class Storage(ABC):
         """Tell whether a file has this key."""
 
     @abstractmethod
+    def is_there(self) -> bool:
+        """Tell whether there is anything at the root."""
+
+    @abstractmethod
     def check_inside(self, key: str) -> None:
         """Raise PlateError unless a key, all links followed, is a plain file here, or nothing."""
 

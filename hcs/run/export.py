@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from hcs.errors import MissingError
 from hcs.ingest.provenance import FieldSource, field_source, folder_name, read_sources
-from hcs.plate.open import Plate, label_key
+from hcs.plate.open import RUN_FIRST, Plate, label_key
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.read import read_label_image
 from hcs.plate.storage import write_errors
 from hcs.run.by_well import OWN_ERRORS, LeftOut, by_well
-
-_RUN_FIRST = "run an analysis first: hcs run"
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def has_failed(plate: Plate, field: FieldPath, label: str) -> bool:
     if label not in names:
         raise MissingError(
             f"field {field} has no label image {label!r}",
-            hint=f"there are {', '.join(names)}" if names else _RUN_FIRST,
+            hint=f"there are {', '.join(names)}" if names else RUN_FIRST,
         )
     return "state" in plate.attributes(label_key(field, label))
 
@@ -144,7 +142,7 @@ def check_label(plate: Plate, label: str) -> None:
     if label not in there:
         raise MissingError(
             f"no field has a label image {label!r}",
-            hint=f"there are {', '.join(there)}" if there else _RUN_FIRST,
+            hint=f"there are {', '.join(there)}" if there else RUN_FIRST,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -156,6 +156,18 @@ class Plan:
         """Return where the workers of a run read."""
         settings = self.settings
         return Source(self.url, settings.calibration, self.channel, settings.plane, token)
+
+
+def look_first(plate: Plate, settings: Settings) -> None:
+    """Refuse what `make_plan` would, as far as the settings and one well tell: soon on any plate.
+
+    Raises
+    ------
+    HcsError
+        If a well or a channel is not there, a method is not known, or a network cannot be used.
+    """
+    wells = select_wells(plate, settings.wells)
+    _channel((describe_well(plate, well) for well in wells), settings, steps_of(settings))
 
 
 def make_plan(plate: Plate, settings: Settings, stop: Stop | None = None) -> Plan:
@@ -373,7 +385,7 @@ def _fits(model: Model, well: WellPlan, settings: Settings) -> JSON:
     return {image.path.name: fit(model, image, settings.isl) for image in well.images}
 
 
-def _channel(wells: Sequence[WellPlan], settings: Settings, steps: Sequence[Step]) -> str:
+def _channel(wells: Iterable[WellPlan], settings: Settings, steps: Sequence[Step]) -> str:
     """Return the label-free channel, if a step asks for one; refuse what networks cannot use."""
     image = next(chain.from_iterable(well.images for well in wells), None)
     if image is None:

@@ -17,7 +17,7 @@ from hcs.plate.consolidated import renew_consolidated
 from hcs.plate.group import OWN, read_attributes
 from hcs.plate.listing import Kind, groups_in, listing_path, relist, remove_group
 from hcs.plate.metadata import Channel
-from hcs.plate.open import Plate, label_key
+from hcs.plate.open import RUN_FIRST, Plate, label_key
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.problems import some
 from hcs.plate.sister import find_sister, product_state, remove_sister, write_empty_product
@@ -155,13 +155,23 @@ def known_steps(plate: Plate) -> tuple[str, ...]:
     return tuple(steps)
 
 
+def check_named(plate: Plate, steps: Sequence[str]) -> None:
+    """Raise `SettingsError` where no step is named, saying which there are."""
+    if not steps:
+        raise SettingsError("no step was named: --step STEP, again for more", hint=_there(plate))
+
+
 def check_found(plate: Plate, pruning: Pruning) -> None:
     """Raise `MissingError` where nothing of the steps was there."""
     if not pruning.removals and not any(pruning.markers.values()):
         raise MissingError(
-            f"there is nothing of {some(pruning.steps)} to prune",
-            hint=f"the plate has results of {some(known_steps(plate))}",
+            f"there is nothing of {some(pruning.steps)} to prune", hint=_there(plate)
         )
+
+
+def _there(plate: Plate) -> str:
+    steps = known_steps(plate)
+    return f"the plate has results of {some(steps)}" if steps else RUN_FIRST
 
 
 def _markers(plate: Plate, well: WellPath | None) -> dict[str, Marker]:

@@ -77,6 +77,12 @@ class PlateStatus:
         """Names of all steps, in order."""
         return tuple(self.wells[0].steps) if self.wells else ()
 
+    @property
+    def marked(self) -> tuple[str, ...]:
+        """Names of the steps that some well has done, in order."""
+        done = (step for step in self.steps if any(w.steps[step] == "done" for w in self.wells))
+        return tuple(done)
+
 
 @dataclass
 class _Beside:

@@ -44,7 +44,6 @@ _WORDS = {
     "reads": "what it reads changed",
     "pool": "the plate's pooled model changed",
     "weights": "the network's weights changed",
-    "stains": "the stains that it reads changed",
     "version": "the algorithm changed",
 }
 
@@ -237,9 +236,25 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any], name: str = ""
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += difference(old, new, f"{name}{key}.")
+        elif old != new and key == "stains":
+            found += _stain_changes(dict(old or ()), dict(new or ()))
         elif old != new:
             found.append(_WORDS.get(key) or f"{name}{key} is {new!r}, was {old!r}")
     return found
+
+
+def _stain_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Say in words which stains differ, given by the names of their steps.
+
+    Examples
+    --------
+    >>> _stain_changes({"isl-dna": "a", "isl-actin": "b"}, {"isl-dna": "c"})
+    ['isl-actin is not predicted in this run', 'isl-dna changed']
+    """
+    gone = [f"{name} is not predicted in this run" for name in before if name not in now]
+    other = [f"{name} changed" for name in now if name in before and now[name] != before[name]]
+    new = [f"{name} was not predicted then" for name in now if name not in before]
+    return [*gone, *other, *new] or ["its stains are in another order"]
 
 
 def _steps_of_method(method: str, models: Sequence[Model]) -> tuple[Step, ...]:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from hcs.errors import FramesError, MissingError, PlateError
 from hcs.ingest.ome_tiff import open_pages, read_page
 from hcs.ingest.provenance import FieldSource, field_source, folder_name, read_sources
-from hcs.plate.open import Plate, open_plate
+from hcs.plate.group import OWN
+from hcs.plate.open import Plate, label_key, open_plate
 from hcs.plate.path import FieldPath
 from hcs.plate.read import read_label_image
 from hcs.plate.table import read_table, table_names
@@ -124,6 +125,8 @@ def _check_annotations(folder: Path, plate: Plate, label: str) -> None:
 def true_label_image(truth: Plate, field: FieldPath, label: str) -> str:
     """Return the name of a truth plate's label image that a label image is compared with.
 
+    Of several that fit, none that a run of hcs wrote is the truth.
+
     Raises
     ------
     MissingError
@@ -131,12 +134,24 @@ def true_label_image(truth: Plate, field: FieldPath, label: str) -> str:
     """
     names = truth.label_names(field)
     fitting = [name for name in names if label.endswith(name)]
-    if len(fitting or names) != 1:
-        raise MissingError(
-            f"truth {truth.storage.url} has no label image for {label!r}",
-            hint=f"field {field} has {', '.join(names) or 'none'}",
-        )
-    return (fitting or list(names))[0]
+    possible = fitting or list(names)
+    if len(possible) > 1:
+        possible = [name for name in possible if not _is_of_a_run(truth, field, name)] or possible
+    if len(possible) == 1:
+        return possible[0]
+    what = (
+        f"several label images that fit {label!r}" if fitting else f"no label image for {label!r}"
+    )
+    raise MissingError(
+        f"truth {truth.storage.url} has {what}",
+        hint=f"field {field} has {', '.join(fitting or names) or 'none'}",
+    )
+
+
+def _is_of_a_run(plate: Plate, field: FieldPath, name: str) -> bool:
+    own = plate.attributes(label_key(field, name)).get(OWN)
+    # an empty one stands for a well that failed, or was pruned
+    return isinstance(own, dict) and ("step" in own or own.get("chunks") == "none")
 
 
 class TruthPlate(Truth):

@@ -78,6 +78,17 @@ class Damage:
             return "hcs verify --repair, then the same hcs import"
         return _CURES[self.part]
 
+    @property
+    def left_to_do(self) -> str:
+        """What to do about it after `withdraw`.
+
+        Examples
+        --------
+        >>> [Damage(None, None, part, "", "").left_to_do for part in ("step", "listing", "input")]
+        ['hcs run', 'mended', 'import or copy it anew']
+        """
+        return self.cure.removeprefix("hcs verify --repair").removeprefix(", then ") or "mended"
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -92,12 +103,15 @@ class Verified:
         In the order of the plate; what belongs to all of it comes last.
     warnings : tuple of str
         What could not be told.
+    withdrawn : tuple of (WellPath or None, str)
+        Wells and steps whose markers a repair took away.
     """
 
     url: str
     wells: tuple[WellPath, ...]
     damages: tuple[Damage, ...]
     warnings: tuple[str, ...]
+    withdrawn: tuple[tuple[WellPath | None, str], ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -108,7 +122,7 @@ class Verified:
         return EXIT_FAILED if hurt.issuperset(self.wells) else EXIT_PARTIAL
 
 
-def verify_plate(plate: Plate, wells: Sequence[WellPath]) -> Verified:
+def verify_plate(plate: Plate, wells: Sequence[WellPath], token: int | None = None) -> Verified:
     """Read everything once and say what is damaged or missing; nothing is written.
 
     What cannot be listed or read is named, and all else is looked at.
@@ -118,12 +132,15 @@ def verify_plate(plate: Plate, wells: Sequence[WellPath]) -> Verified:
     plate : Plate
     wells : sequence of WellPath
         Those to look at; what belongs to the plate as a whole is always looked at.
+    token : int or None
+        Of the plate's lock, where the caller holds it.
     """
     checked = find_problems(plate, wells=wells)
     warnings = list(checked.warnings)
     damages = list[Damage]()
     try:
-        if look(plate.companion).state == "held":
+        lock = look(plate.companion)
+        if lock.state == "held" and lock.token != token:
             warnings.append("a run holds the plate: what it writes meanwhile may look damaged")
     except HcsError as error:
         damages.append(_unread(None, error))
@@ -142,7 +159,9 @@ def verify_plate(plate: Plate, wells: Sequence[WellPath]) -> Verified:
     return Verified(plate.storage.url, tuple(wells), tuple(damages), tuple(warnings))
 
 
-def withdraw(plate: Plate, damages: Iterable[Damage], token: int) -> None:
+def withdraw(
+    plate: Plate, damages: Iterable[Damage], token: int
+) -> tuple[tuple[WellPath | None, str], ...]:
     """Take away the markers of steps that are damaged, so that a run does them again.
 
     Listings, and the plates of stains as such, are mended at once: they follow from what is there.
@@ -154,6 +173,11 @@ def withdraw(plate: Plate, damages: Iterable[Damage], token: int) -> None:
     token : int
         Of the plate's lock.
 
+    Returns
+    -------
+    tuple of (WellPath or None, str)
+        Wells and steps whose markers are gone.
+
     Raises
     ------
     LockedError
@@ -163,7 +187,8 @@ def withdraw(plate: Plate, damages: Iterable[Damage], token: int) -> None:
     """
     plate.hold(token)
     found = tuple(damages)
-    for well, step in dict.fromkeys((d.well, d.name) for d in found if d.part == "step"):
+    withdrawn = tuple(dict.fromkeys((d.well, d.name) for d in found if d.part == "step"))
+    for well, step in withdrawn:
         remove_marker(plate, well, step, token)
     listings = dict.fromkeys((d.field, d.name) for d in found if d.part == "listing")
     for where, kind in listings:
@@ -172,6 +197,7 @@ def withdraw(plate: Plate, damages: Iterable[Damage], token: int) -> None:
         renew_consolidated(plate, well)
     for step in dict.fromkeys(d.name for d in found if d.part == "sister"):
         mend_sister(plate, step)
+    return withdrawn
 
 
 def _with_unread(well: WellPath | None, damages: Iterable[Damage]) -> Iterator[Damage]:

@@ -3,8 +3,9 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
-from hcs.cli.main import main
+from hcs.cli.main import build_app, main
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,15 @@ def test_exit_code_and_words(arguments, code, words, capsys):
         main(arguments)
     assert end.value.code == code
     assert words in capsys.readouterr().err
+
+
+def test_hcs_alone_prints_its_help_and_no_error(capsys):
+    with pytest.raises(SystemExit) as end:
+        main([])
+    printed = capsys.readouterr()
+    assert end.value.code == 64
+    assert "Overnight analysis" in printed.out
+    assert printed.err == ""
 
 
 @pytest.mark.parametrize(
@@ -56,6 +66,14 @@ def test_what_is_warned_of_is_told_whoever_else_hears_it(name, capsys, monkeypat
     # pytest hears it, as Prefect does
     logging.getLogger(name).warning("no workers\x1b[2J")
     assert capsys.readouterr().err == "no workers?[2J\n"
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "train", "prune"])
+def test_an_option_that_may_be_repeated_says_so(command):
+    options = typer.main.get_command(build_app()).commands[command].params
+    repeated = [option for option in options if getattr(option, "multiple", False)]
+    assert repeated
+    assert all("again for more" in option.help for option in repeated)
 
 
 def test_the_command_line_loads_nothing_heavy():

@@ -70,6 +70,34 @@ def test_wrong_usage_ends_with_64(analysed_plate, capsys, arguments, words):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--well", "Z/99"), 1, "has no well Z/99"),
+        (("--channel", "DIC"), 1, "the plate has no channel 'DIC'"),
+        (("--method", "stardist"), 64, "'stardist' is not known"),
+        (("--weights", "no.safetensors"), 1, "cannot read "),
+        (("--output", "new.zarr", "--channel", "DIC"), 1, "the plate has no channel 'DIC'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_started_or_made(
+    tiny_plate, capsys, monkeypatch, arguments, code, words
+):
+    monkeypatch.chdir(tiny_plate.parent)
+    monkeypatch.setattr("hcs.cli.watched.prepare_prefect", pytest.fail)
+    there = set(tiny_plate.parent.iterdir())
+    assert call("run", tiny_plate, *arguments) == code
+    (told, _) = capsys.readouterr().err.splitlines()
+    assert words in told
+    assert set(tiny_plate.parent.iterdir()) == there
+
+
+def test_a_plate_that_is_not_there_starts_no_server(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("hcs.cli.watched.prepare_prefect", pytest.fail)
+    assert call("run", tmp_path / "typo.zarr") == 1
+    assert capsys.readouterr().err.startswith(f"hcs: there is nothing at {tmp_path}/typo.zarr\n")
+
+
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tiny_plate, capsys, monkeypatch):
     def interrupted(*_arguments, **_options):
         raise KeyboardInterrupt
@@ -133,6 +161,17 @@ def test_why_speaks_of_every_step_of_a_well(analysed_plate, capsys):
     rows = {row["step"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["ssl"]["state"] == "done"
     assert rows["measure-ssl_cells"]["why"] == "measure.channels is ['phase'], was None"
+
+
+def test_what_failed_is_no_step_that_nobody_tried(tiny_plate, capsys):
+    next((tiny_plate / "A/02/0").glob("*/0/0/0/0/0")).write_bytes(b"no chunk")
+    assert call("run", tiny_plate, *HERE, "--well", "A/02") == 1
+    capsys.readouterr()
+    for arguments in (("why", tiny_plate, "A/02"), ("plan", tiny_plate, "--well", "A/02")):
+        assert call(*arguments) == 0
+        (told,) = [line for line in capsys.readouterr().out.splitlines() if "last time" in line]
+        assert "ssl-statistics" in told
+        assert "not done yet; failed last time, damaged data: field A/02/0, channel" in told
 
 
 def test_why_takes_the_calibration_of_the_run(analysed_plate, capsys):

@@ -86,14 +86,6 @@ def test_parts_of_another_shape_are_named():
         parse_plate("demo", "0.4", plate_section(rows=None, wells=[{}]))
 
 
-@pytest.mark.parametrize(
-    ("attributes", "what"), [({"multiscales": []}, "one image"), ({}, "no plate")]
-)
-def test_what_is_no_plate_is_said_to_be_none(attributes, what):
-    with pytest.raises(PlateError, match=f"demo holds {what}: its metadata have no 'plate'"):
-        parse_plate("demo", "0.4", attributes)
-
-
 def test_all_problems_of_a_well_come_in_one_message():
     images = [{"path": "0"}, {"path": "0"}, {"path": "../1"}]
     with pytest.raises(
@@ -126,8 +118,20 @@ def storage_of(folder, **files):
 def test_a_folder_without_metadata_is_no_plate(tmp_path):
     with pytest.raises(PlateError, match=r"is no OME-Zarr plate: there is neither zarr.json nor"):
         read_root(storage_of(tmp_path))
-    with pytest.raises(PlateError, match="is no OME-Zarr plate"):
-        read_root(Storage.open(tmp_path / "not_there"))
+
+
+def test_what_is_not_there_is_not_called_a_bad_plate(tmp_path):
+    url = tmp_path / "demo.zar"
+    with pytest.raises(PlateError, match=f"^there is nothing at {url} "):
+        read_root(Storage.open(url))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "what"), [({"multiscales": []}, "one image"), ({}, "no plate")]
+)
+def test_what_is_no_plate_is_said_to_be_none_by_its_whole_path(tmp_path, attributes, what):
+    with pytest.raises(PlateError, match=f"^{tmp_path} holds {what}: its metadata have no 'plate'"):
+        read_root(storage_of(tmp_path, v2=attributes))
 
 
 def test_zarr_v3_without_ome_is_no_plate(tmp_path):
@@ -149,7 +153,9 @@ def test_old_versions_are_refused(tmp_path):
         read_root(storage_of(tmp_path, v2={"plate": {"version": "0.3"}}))
 
 
-@pytest.mark.parametrize("files", [{"v2": {"plate": {}}}, {"v3": {"attributes": {"ome": {}}}}])
+@pytest.mark.parametrize(
+    "files", [{"v2": {"plate": {}}}, {"v3": {"attributes": {"ome": {"plate": {}}}}}]
+)
 def test_a_missing_version_is_taken_from_the_zarr_format(tmp_path, files):
     version, _, warnings = read_root(storage_of(tmp_path, **files))
     assert version == ("0.4" if "v2" in files else "0.5")

@@ -56,6 +56,12 @@ def test_sizes_and_delete_know_folders(storage: Storage) -> None:
     assert not storage.exists("b")
 
 
+def test_a_root_is_there_once_anything_is_in_it(storage: Storage) -> None:
+    assert not storage.is_there()
+    storage.write("b/x", b"")
+    assert storage.is_there()
+
+
 def test_a_root_is_removed_with_all_that_is_in_it_and_nothing_beside_it(storage: Storage) -> None:
     beside = storage.sibling("_other.zarr")
     for root in (storage, beside):

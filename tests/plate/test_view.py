@@ -80,7 +80,7 @@ def test_stains_lie_in_a_plate_beside_it(tmp_path, make_plate, pixels):
     field = hcs.open_plate(tmp_path / "demo.zarr")["B/03/0"]
     stain = field.stains("isl-model").to_xarray().sel(c="nuclei")
     np.testing.assert_array_equal(stain[:, 0], pixels[:, 1, 0])
-    with pytest.raises(PlateError, match=r"demo_isl-other\.zarr is no OME-Zarr plate"):
+    with pytest.raises(PlateError, match=r"there is nothing at .*demo_isl-other\.zarr"):
         field.stains("isl-other")
 
 

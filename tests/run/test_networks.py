@@ -30,6 +30,7 @@ from hcs.run.evaluate import evaluate_plate
 from hcs.run.export import export_labels
 from hcs.run.outcome import Report
 from hcs.run.picture import LabelSource, field_overlay
+from hcs.run.plan import make_plan
 from hcs.run.truth import open_truth
 from hcs.settings import Settings, load_settings
 from tests.networks import write_weights
@@ -291,6 +292,14 @@ def test_a_new_network_runs_its_own_step_again_and_what_reads_it(done, two, tmp_
     report = analyse(str(done), here([new, two[1]], "wells=[A/01]"))
     assert steps(report) == [("isl-stain", "measure-isl_nuclei")]
     assert (labels(open_plate(done)) == before).all()
+
+
+def test_a_stain_that_is_not_in_this_run_is_no_stain_that_changed(done, two):
+    _, nuclei = two
+    (well,) = make_plan(open_plate(done), here([nuclei], "wells=[A/01]")).wells
+    (status,) = well.todo
+    assert status.step.name == "measure-isl_nuclei"
+    assert status.why == "isl-stain is not predicted in this run"
 
 
 def test_networks_never_run_ssl_again(analysed_plate, two, tmp_path):

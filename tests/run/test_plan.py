@@ -152,6 +152,17 @@ def test_what_changed_is_said_with_both_values():
     assert difference(now, now) == []
 
 
+def test_stains_that_are_not_in_a_run_are_told_from_those_that_changed():
+    before = {"stains": [["isl-dna", "a"], ["isl-actin", "b"]]}
+    for now, words in (
+        ([["isl-dna", "a"]], "isl-actin is not predicted in this run"),
+        ([["isl-dna", "c"], ["isl-actin", "b"]], "isl-dna changed"),
+        ([*before["stains"], ["isl-er", "d"]], "isl-er was not predicted then"),
+        (before["stains"][::-1], "its stains are in another order"),
+    ):
+        assert difference(before, {"stains": now}) == [words]
+
+
 def test_placement_and_watching_never_enter_a_fingerprint(analysed_plate):
     overrides = ["run.workers=7", "run.span_frames=2", "run.attempts=9", "run.timeout_s=5"]
     plan = make_plan(open_plate(analysed_plate), load_settings(overrides=overrides))

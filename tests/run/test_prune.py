@@ -257,6 +257,24 @@ def test_a_step_of_which_there_is_nothing_is_said(full):
     assert results_of(full) == before
 
 
+def test_the_command_names_the_steps_where_none_is_named(full, tiny_plate, capsys):
+    for url, words in (
+        (full, "the plate has results of isl-dna, measure-ssl_cells, ssl"),
+        (tiny_plate, "run an analysis first: hcs run"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["prune", str(url)])
+        assert ended.value.code == 64
+        told = capsys.readouterr().err
+        assert told == f"hcs: no step was named: --step STEP, again for more\n     {words}\n"
+
+
+def test_a_plate_without_results_is_to_be_analysed_first(tiny_plate):
+    plate = open_plate(tiny_plate)
+    with pytest.raises(MissingError, match=r"nothing of ssl to prune \(run an analysis first: hcs"):
+        check_found(plate, plan_pruning(plate, plate.layout.wells, ["ssl"]))
+
+
 def test_a_plate_that_is_held_is_left_alone(full):
     before = results_of(full)
     with acquire(open_plate(full).companion, heartbeat_s=0.1), pytest.raises(HcsError):

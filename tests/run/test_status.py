@@ -179,3 +179,30 @@ def test_status_is_printed_for_people_and_as_json(begun, capsys):
     assert told["lock"]["state"] == "held"
     assert told["run"]["ended"] is None
     assert [well["state"] for well in told["wells"]] == ["running", "failed", "waiting"]
+
+
+def lines_of(url, capsys):
+    with pytest.raises(SystemExit):
+        main(["status", str(url)])
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_plate_that_is_done_names_its_steps_and_what_its_run_came_to(analysed_plate, capsys):
+    _, steps, _, run = lines_of(analysed_plate, capsys)
+    assert steps == "steps: ssl-statistics, ssl, measure-ssl_cells"
+    # locks are counted, not runs
+    assert run.startswith("the latest run: begun ")
+    assert run.endswith(" s, exit code 0, 3 wells done")
+
+
+def test_what_was_taken_back_since_the_run_is_not_told_as_done(analysed_plate, capsys):
+    for well in ("A/01", "A/02"):
+        (analysed_plate.with_suffix(".hcs") / well / "measure-ssl_cells.json").unlink()
+    counted, steps, _, run, *_ = lines_of(analysed_plate, capsys)
+    assert counted.endswith(": 2 not begun, 1 done")
+    assert steps == "steps: ssl-statistics, ssl, measure-ssl_cells"
+    assert run.endswith("3 wells done then; results were taken back since")
+
+
+def test_a_plate_that_nobody_ran_has_no_steps(tiny_plate, capsys):
+    assert not any("steps" in line for line in lines_of(tiny_plate, capsys))

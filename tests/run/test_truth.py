@@ -3,12 +3,18 @@ import pandas as pd
 import pytest
 
 from hcs.errors import FramesError, MissingError, PlateError
-from hcs.plate.create import ImageSpec, create_field_image, create_plate
+from hcs.plate.create import (
+    ImageSpec,
+    create_empty_label_image,
+    create_field_image,
+    create_label_image,
+    create_plate,
+)
 from hcs.plate.metadata import Channel, PlateLayout
 from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.table import write_table
-from hcs.run.truth import open_truth, read_mask
+from hcs.run.truth import open_truth, read_mask, true_label_image
 
 S1, S2 = FieldPath.parse("A/01/0"), FieldPath.parse("A/02/0")
 
@@ -124,6 +130,33 @@ def test_a_truth_plate_answers_with_the_label_image_that_fits(sequence_plate, pu
     other = open_truth(sequence_plate.storage.url, sequence_plate, "something")
     with pytest.raises(MissingError, match=r"no label image for 'something' .*cells, nuclei"):
         other.labels(S1, 0)
+
+
+def test_what_a_run_wrote_into_a_truth_plate_is_not_the_truth(sequence_plate, draw):
+    plate = sequence_plate
+    written = {"cells": {"simulated": "easy"}, "nuclei": {}, "ssl_cells": {"step": "ssl"}}
+    for name, provenance in written.items():
+        create_label_image(plate, S1, name, provenance)
+    assert true_label_image(plate, S1, "ssl_cells") == "cells"
+    assert true_label_image(plate, S1, "isl_nuclei") == "nuclei"
+    create_label_image(plate, S2, "cells", {})
+    create_empty_label_image(plate, S2, "ssl_cells", "failed")
+    assert true_label_image(plate, S2, "ssl_cells") == "cells"
+
+
+def test_the_results_of_two_runs_may_be_compared(sequence_plate):
+    for name in ("ssl_cells", "isl_nuclei"):
+        create_label_image(sequence_plate, S1, name, {"step": "any"})
+    assert true_label_image(sequence_plate, S1, "ssl_cells") == "ssl_cells"
+
+
+def test_label_images_that_fit_equally_well_are_named(sequence_plate):
+    for name in ("cells", "nuclei", "l_cells"):
+        create_label_image(sequence_plate, S1, name, {})
+    with pytest.raises(
+        MissingError, match=r"several label images that fit 'ssl_cells' .*01/0 has cells, l_cells\)"
+    ):
+        true_label_image(sequence_plate, S1, "ssl_cells")
 
 
 @pytest.mark.parametrize(

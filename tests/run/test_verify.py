@@ -349,6 +349,40 @@ def test_a_run_that_holds_the_plate_is_said(tiny_plate):
         assert any("a run holds the plate" in text for text in look_at(tiny_plate).warnings)
 
 
+def test_who_holds_the_plate_is_not_warned_of_itself(tiny_plate):
+    plate = open_plate(tiny_plate)
+    with acquire(plate.companion) as lock:
+        assert verify_plate(plate, plate.layout.wells, lock.token).warnings == ()
+
+
+def test_a_repair_says_what_it_withdrew_and_what_is_to_be_done_now(analysed_plate, capsys):
+    (analysed_plate / "A/02/0/tables/ssl_cells_objects/table.parquet").unlink()
+    (analysed_plate / "tables/.zattrs").write_text("{}")
+    damaged = analysed_plate.with_name("as_json.zarr")
+    shutil.copytree(analysed_plate, damaged)
+    shutil.copytree(analysed_plate.with_suffix(".hcs"), damaged.with_suffix(".hcs"))
+    assert call("verify", analysed_plate, "--repair") == 2
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    *_, step, listing, said = printed.out.splitlines()
+    assert step.rstrip().endswith("table.parquet is missing  hcs run")
+    assert listing.rstrip().endswith("  mended")
+    now = f"now: hcs run {analysed_plate}"
+    assert said == f"1 step withdrawn: A/02 measure-ssl_cells; {now}"
+    assert call("verify", damaged, "--repair", "--json") == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["withdrawn"] == [{"well": "A/02", "step": "measure-ssl_cells"}]
+    assert [row["cure"] for row in told["damages"]] == ["hcs run", "mended"]
+
+
+def test_a_repair_says_that_nothing_was_withdrawn_where_the_input_is_damaged(tiny_plate, capsys):
+    next((tiny_plate / "A/02/0").glob("*/0/0/0/0/0")).write_bytes(b"no chunk")
+    assert call("verify", tiny_plate, "--repair") == 2
+    *_, damage, said = capsys.readouterr().out.splitlines()
+    assert damage.rstrip().endswith("import or copy it anew")
+    assert said == "nothing withdrawn: no step is damaged"
+
+
 def test_the_command_names_well_field_file_and_cure(analysed_plate, capsys):
     (analysed_plate / "A/02/0/tables/ssl_cells_objects/table.parquet").unlink()
     assert call("verify", analysed_plate, "--json") == 2

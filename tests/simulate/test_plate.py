@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from hcs.plate.check import find_problems
 from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath
 from hcs.plate.table import read_table
@@ -26,6 +27,15 @@ def test_a_simulated_plate_holds_its_frames_and_its_truth(tmp_path, version):
     image = plate.field_image(path)
     assert [channel.label for channel in image.channels] == ["phase", "nuclei", "cells"]
     assert (image.pixel_size_um, image.interval_s) == (0.65, 600.0)
+
+
+def test_a_truth_is_told_from_its_plate_before_it_is_analysed(tmp_path):
+    plate = simulate_plate(tmp_path / "demo.zarr", SMALL)
+    truth = open_plate(tmp_path / "demo_truth.zarr")
+    assert not any("truth" in warning for warning in find_problems(plate).warnings)
+    assert any("the truth of a simulated" in warning for warning in find_problems(truth).warnings)
+    (tmp_path / "demo_truth.zarr/A/01/0/labels/.zattrs").write_text("{")
+    assert not any("truth" in warning for warning in find_problems(truth).warnings)
 
 
 def test_shards_are_fewer_files_of_the_same_pixels(tmp_path):
