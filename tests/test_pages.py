@@ -14,6 +14,7 @@ from typer.main import get_command
 from hcs.cli.main import build_app
 from hcs.errors import HcsError
 from hcs.run.night_settings import check_night
+from hcs.run.training import load_training
 from hcs.settings import check_settings, read_values
 from hcs.simulate.settings import settings_for
 
@@ -127,3 +128,9 @@ def test_links_lead_somewhere(page):
     text = BLOCK.sub("", (ROOT / page).read_text())
     targets = [one for one in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in one]
     assert [one for one in targets if not (ROOT / page).parent.joinpath(one).exists()] == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "docs" / "training").glob("*.yaml")))
+def test_curves_of_a_documented_training_are_lines(file):
+    recipe = load_training(file).recipe
+    assert recipe.steps // recipe.validate_every >= 3

@@ -102,8 +102,10 @@ def test_napari_shows_the_plate_with_its_labels(plate, capsys):
     reader = pytest.importorskip("napari_ome_zarr").napari_get_reader(plate.storage.url)
     layers = reader(plate.storage.url)
     capsys.readouterr()
-    (image, image_facts, _), (shown, _, kind) = layers
+    (image, image_facts, _), (shown, shown_facts, kind) = layers
     assert kind == "labels"
+    # README.md says so, and how to tell them apart
+    assert "name" not in shown_facts
     assert image_facts["name"] == ["0: phase", "0: nuclei"]
     # two rows of three columns, the first well in the upper left corner
     assert [level.shape for level in image] == [(2, 2, 600, 780), (2, 2, 300, 390)]
@@ -120,6 +122,7 @@ def test_napari_shows_one_field_with_its_labels(plate, capsys):
     capsys.readouterr()
     kinds = [layer[2] for layer in layers]
     assert kinds == ["image", "labels"]
+    assert layers[1][1]["name"].endswith("/ssl_cells")
     np.testing.assert_array_equal(np.asarray(layers[1][0][0]).squeeze(), labels())
 
 
