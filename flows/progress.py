@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import threading
 import time
@@ -44,6 +45,8 @@ API_ERRORS = (PrefectException, httpx.HTTPError, OSError, RuntimeError, ValueErr
 _BAR_S = 1.0
 # all rows are sent anew: 0.1 MB and 20 ms for 384 wells, 2.4 MB and 0.1 s for 10 000
 _TABLE_S = 30.0
+# until the plate's tables are written, though the API hangs, seconds
+_PARTING_S = 5.0
 # an API in trouble is left alone for so long, and for so many times what it let us wait, seconds
 _PAUSE_S, _PAUSES = 30.0, 10
 
@@ -127,7 +130,9 @@ class Progress(Artifacts):
         self._outcomes: Mapping[WellPath, WellOutcome] = {}
         self._running: dict[WellPath, float] = {}
         self._done_before: int | None = None
-        self._began = self._bar_due = clock()
+        self._began = clock()
+        # share and text, as they should be and as they are shown
+        self._bar = self._bar_shown = (0.0, "")
 
     def start(self) -> None:
         """Show a bar at zero."""
@@ -136,7 +141,9 @@ class Progress(Artifacts):
 
     @contextmanager
     def showing(self, outcomes: Mapping[WellPath, WellOutcome]) -> Iterator[None]:
-        """Show a row per well now and every half minute, however long a well takes.
+        """Show a row per well now and every half minute, and the bar every second.
+
+        By a thread of its own: an API that hangs, for up to seven minutes a call, holds up no well.
 
         Parameters
         ----------
@@ -147,9 +154,14 @@ class Progress(Artifacts):
         over = Event()
 
         def show() -> None:
-            self._show_wells()
-            while not over.wait(_TABLE_S):
-                self._show_wells()
+            table_due, is_over = -math.inf, False
+            while not is_over:
+                self.show_bar()
+                if time.monotonic() >= table_due:
+                    self._show_wells()
+                    table_due = time.monotonic() + _TABLE_S
+                is_over = over.wait(_BAR_S)
+            self.show_bar()
 
         # Prefect's settings and the flow run belong to a context
         thread = Thread(target=copy_context().run, args=(show,), name="wells", daemon=True)
@@ -158,7 +170,7 @@ class Progress(Artifacts):
             yield
         finally:
             over.set()
-            thread.join()
+            thread.join(_PARTING_S)
 
     @contextmanager
     def running(self, well: WellPath) -> Iterator[None]:
@@ -170,15 +182,17 @@ class Progress(Artifacts):
             del self._running[well]
 
     def move(self, outcome: WellOutcome, through: int, wells: int) -> None:
-        """Move the bar after a well, now and then."""
-        now = self._clock()
+        """Note how far the plate is after a well."""
         if self._done_before is None:
             self._done_before = through - 1
-        if now >= self._bar_due or through == wells:
-            self._bar_due = now + _BAR_S
-            text = f"{through} of {wells} wells, {self._left(now, through, wells)}"
-            line = f"{text}; the last was {outcome.line}"
-            self._move_bar(100 * through / max(wells, 1), line)
+        text = f"{through} of {wells} wells, {self._left(self._clock(), through, wells)}"
+        self._bar = (100 * through / max(wells, 1), f"{text}; the last was {outcome.line}")
+
+    def show_bar(self) -> None:
+        """Move the bar to where it should be."""
+        if self._bar_shown != (bar := self._bar):
+            self._bar_shown = bar
+            self._move_bar(*bar)
 
     def stop(self) -> None:
         """Show how the wells stood when a run was stopped."""

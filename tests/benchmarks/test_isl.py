@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from hcs.isl.card import Architecture, InputPlane, ModelCard, TargetScale, Training
 from hcs.isl.device import choose, count_gpus, has_bf16
@@ -32,7 +31,7 @@ from tests.drawn import crawling_cells
 CPU = torch.device("cpu")
 # asked for where the processor computes in bf16, and elsewhere
 BAR = 2.0 if has_bf16(CPU) else 1.2
-PLANES, SIDE = 3, 512
+PLANES, SIDE, CROP = 3, 512, 128
 
 
 @dataclass(frozen=True)
@@ -69,21 +68,34 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def tile():
-    frames = crawling_cells(0, (SIDE, SIDE), n_frames=PLANES, radius_px=24).frames
-    return standardise(frames)
+def drawn():
+    return crawling_cells(0, (SIDE, SIDE), n_frames=PLANES, radius_px=24)
 
 
 @pytest.fixture(scope="module")
-def network(tile):
-    """Return densenet121 with random weights, and batch statistics of the tile: no dead layers."""
+def tile(drawn):
+    return standardise(drawn.frames)
+
+
+@pytest.fixture(scope="module")
+def network(drawn, tile):
+    """Return densenet121 that has begun to learn where cells are, as networks that predict have.
+
+    Random weights would be no measure of what bf16 costs: with batch statistics of the tile they
+    have a correlation of .998 with themselves in fp32, after these twenty steps of .9999.
+    """
     torch.manual_seed(0)
+    dice = np.random.default_rng(0)
     network = build_network("stain", PLANES, 1, Architecture())
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-    with torch.no_grad():
-        network(torch.from_numpy(tile)[None])
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    whole = np.concatenate([tile, drawn.cells[:1] > 0]).astype(np.float32)
+    for _ in range(20):
+        corners = dice.integers(0, SIDE - CROP, (4, 2))
+        crops = np.stack([whole[:, y : y + CROP, x : x + CROP] for y, x in corners])
+        images, cells = torch.from_numpy(crops).split([PLANES, 1], dim=1)
+        optimiser.zero_grad()
+        (network(images) - cells).abs().mean().backward()
+        optimiser.step()
     return network.eval()
 
 

@@ -2,6 +2,7 @@
 
 from itertools import count
 from queue import Queue
+from threading import Event
 from uuid import uuid4
 
 import httpx
@@ -18,21 +19,39 @@ def test_keys_hold_lower_case_letters_digits_and_dashes_only(name, key):
     assert artifact_key(name) == key
 
 
-def test_the_bar_moves_once_a_second_however_many_wells_end_in_it_and_to_its_end(monkeypatch):
+def test_the_bar_moves_now_and_then_however_many_wells_end_and_to_its_end(monkeypatch):
     shares = []
     monkeypatch.setattr(progress, "create_progress_artifact", lambda *_: uuid4())
     monkeypatch.setattr(progress, "create_table_artifact", lambda *_: uuid4())
     monkeypatch.setattr(
         progress, "update_progress_artifact", lambda _, share, __: shares.append(share)
     )
-    now = [0.0]
-    watched = Progress("p", lambda: now[0])
+    watched = Progress("p")
     watched.start()
-    for through in range(1, 101):
-        watched.move(WellOutcome(WellPath("A", f"{through:03d}"), "done"), through, 100)
-        # fifty wells a second, two seconds: at the first, after one second, at the last
-        now[0] += 0.02
-    assert shares == [1.0, 51.0, 100.0]
+    with watched.showing({}):
+        for through in range(1, 101):
+            watched.move(WellOutcome(WellPath("A", f"{through:03d}"), "done"), through, 100)
+    assert shares[-1] == 100.0
+    assert len(shares) <= 2
+
+
+def test_an_api_that_hangs_holds_up_no_well(monkeypatch):
+    answers, shares = Event(), Queue()
+    monkeypatch.setattr(progress, "create_progress_artifact", lambda *_: uuid4())
+    monkeypatch.setattr(progress, "create_table_artifact", lambda *_: answers.wait() and uuid4())
+    monkeypatch.setattr(
+        progress, "update_progress_artifact", lambda _, share, __: shares.put(share)
+    )
+    monkeypatch.setattr(progress, "_PARTING_S", 0.0)
+    watched = Progress("p")
+    watched.start()
+    with watched.showing({}):
+        for through in range(1, 101):
+            watched.move(WellOutcome(WellPath("A", f"{through:03d}"), "done"), through, 100)
+    answers.set()
+    share = 0.0
+    while share < 100.0:
+        share = shares.get(timeout=60)
 
 
 def test_while_a_plate_is_worked_on_the_time_left_is_told(monkeypatch):
@@ -50,6 +69,7 @@ def test_while_a_plate_is_worked_on_the_time_left_is_told(monkeypatch):
     # two wells were done before this run
     for through, well in enumerate(("A/01", "A/02", "A/03"), start=3):
         watched.move(WellOutcome(WellPath.parse(well), "done"), through, 6)
+        watched.show_bar()
     assert [arguments[2].split(";")[0] for arguments in told[1:]] == [
         "3 of 6 wells, 1 min left",
         "4 of 6 wells, 40 s left",
@@ -76,6 +96,7 @@ def tables(monkeypatch):
 
 
 def test_every_planned_well_has_a_row_that_is_renewed_while_it_runs(monkeypatch, tables):
+    monkeypatch.setattr(progress, "_BAR_S", 0.01)
     monkeypatch.setattr(progress, "_TABLE_S", 0.01)
     now, well = [100.0], WellPath.parse("A/02")
     states = {WellPath("A", "01"): "kept", well: "waiting", WellPath("A", "03"): "waiting"}
@@ -118,14 +139,17 @@ def test_an_api_in_trouble_is_left_alone_for_a_while_and_hears_the_end(monkeypat
     for through in range(1, 10):
         now[0] += 20
         watched.move(WellOutcome(WellPath("A", f"{through:02d}"), "done"), through, 12)
+        watched.show_bar()
     assert len(asked) == 1
     is_there[0] = True
     now[0] += 20
     watched.move(WellOutcome(WellPath("A", "10"), "done"), 10, 12)
+    watched.show_bar()
     assert [arguments[1] for arguments in asked[1:2]] == ["p-progress"]
     is_there[0] = False
     now[0] += 20
     watched.move(WellOutcome(WellPath("A", "11"), "done"), 11, 12)
+    watched.show_bar()
     is_there[0] = True
     watched.stop()
     assert asked[-1][1] == "p-wells"
