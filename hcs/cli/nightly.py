@@ -46,7 +46,9 @@ def nightly_command(
     settings: Annotated[Path | None, typer.Option("--settings", help=_SETTINGS_HELP)] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="any setting, as in night.margin=1.5"),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="any setting, as in night.margin=1.5; again for more"
+        ),
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="begin no plate that cannot be done by then, as in 07:00")

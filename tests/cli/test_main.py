@@ -68,7 +68,7 @@ def test_what_is_warned_of_is_told_whoever_else_hears_it(name, capsys, monkeypat
     assert capsys.readouterr().err == "no workers?[2J\n"
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "train", "prune"])
+@pytest.mark.parametrize("command", ["run", "nightly", "plan", "train", "prune"])
 def test_an_option_that_may_be_repeated_says_so(command):
     options = typer.main.get_command(build_app()).commands[command].params
     repeated = [option for option in options if getattr(option, "multiple", False)]
