@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,19 @@ def place(plates: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def made(prefect_server, place, tmp_path_factory) -> dict[str, Any]:
-    """Return what the README's command makes of the file, by name."""
+def made(prefect_server, place, tmp_path_factory) -> Iterator[dict[str, Any]]:
+    """Yield what the README's command makes of the file, by name; it is gone afterwards.
+
+    With it go the nights to come, which tests of other runs on this server would take for theirs.
+    """
     ask(prefect_server.api, "work_pools/", name="hcs", type="process")
     send_deployments(DEPLOY / "prefect.yaml", tmp_path_factory.mktemp("container"), place)
-    return {one["name"]: one for one in ask(prefect_server.api, "deployments/filter")}
+    found = {one["name"]: one for one in ask(prefect_server.api, "deployments/filter")}
+    yield found
+    for name in ("nightly", "plate", "network"):
+        httpx.delete(f"{prefect_server.api}/deployments/{found[name]['id']}").raise_for_status()
+    state = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+    assert prefect_server.ask("flow_runs", flow_runs=state) == []
 
 
 def send_deployments(file: Path, folder: Path, place: dict[str, str]) -> None:
