@@ -190,9 +190,10 @@ class Progress(Artifacts):
 
     def show_bar(self) -> None:
         """Move the bar to where it should be."""
-        if self._bar_shown != (bar := self._bar):
-            self._bar_shown = bar
-            self._move_bar(*bar)
+        with self._one_at_a_time:
+            if self._bar_shown != (bar := self._bar):
+                self._bar_shown = bar
+                self._move_bar(*bar)
 
     def stop(self) -> None:
         """Show how the wells stood when a run was stopped."""
@@ -202,9 +203,11 @@ class Progress(Artifacts):
     def finish(self, report: Report) -> None:
         """Show a row per well, and pictures of the plate."""
         text = f"{len(report.done)} of {len(report.outcomes)} wells done in {report.seconds:.0f} s"
-        if self._told:
+        # whatever the bar is at: a call that hung may only now come to its end
+        with self._one_at_a_time:
             self._try_again()
-            self._move_bar(100.0, text)
+            self._bar = (100.0, text)
+            self.show_bar()
         self._show("wells", create_table_artifact, table_rows(report.outcomes), text)
         try:
             pictures = pictures_of(report.plate)

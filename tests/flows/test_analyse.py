@@ -103,7 +103,7 @@ def test_a_run_under_prefect_is_the_run_without_it_and_can_be_watched(
 
     artifacts = server.artifacts(run)
     assert artifacts["tiny-progress"]["data"] == 100.0
-    assert artifacts["tiny-progress"]["description"].startswith("3 of 3 wells")
+    assert artifacts["tiny-progress"]["description"].startswith("2 of 3 wells done in ")
     assert '"well": "A02"' in artifacts["tiny-wells"]["data"]
     page = artifacts["tiny-plate"]["data"]
     assert page.count("](data:image/") == 3
