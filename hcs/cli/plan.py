@@ -27,9 +27,13 @@ from hcs.cli.output import JsonOption, print_json, print_rows, print_warnings
 from hcs.errors import EXIT_DONE, EXIT_FAILED
 
 if TYPE_CHECKING:
+    from hcs.plate.open import Plate as OpenPlate
     from hcs.plate.path import WellPath
     from hcs.run.plan import Plan
     from hcs.settings import Settings
+
+    # by well and name of the step
+    _Failed = Mapping[tuple[WellPath, str], str]
 
 
 def register(app: typer.Typer) -> None:
@@ -72,10 +76,10 @@ def plan_command(
         workers=workers,
         memory=memory,
     )
-    plan = _plan(plate, wanted)
+    plan, failed = _plan(plate, wanted)
     worker_bytes = worker_memory(plan.run)
     plan = with_batch_that_fits(plan, worker_bytes)
-    rows = _plan_rows(plan, _failed_steps(plate))
+    rows = _plan_rows(plan, failed)
     if json:
         print_json(_plan_to_json(plan, rows))
     else:
@@ -110,8 +114,8 @@ def why_command(
         pixel_size_um=pixel_size_um,
         interval_s=interval_s,
     )
-    plan = _plan(plate, wanted)
-    rows = _plan_rows(plan, _failed_steps(plate), every_step=True)
+    plan, failed = _plan(plate, wanted)
+    rows = _plan_rows(plan, failed, every_step=True)
     if json:
         print_json(rows)
     else:
@@ -155,29 +159,28 @@ def _of_night(plate: str, folder: str | None, given: Settings) -> Settings:
     return own.settings
 
 
-def _plan(plate: str, settings: Settings) -> Plan:
+def _plan(plate: str, settings: Settings) -> tuple[Plan, _Failed]:
+    """Return what is to be done, and what failed before; the plate is opened once."""
     from hcs.plate.open import open_plate
     from hcs.run.plan import make_plan
 
-    return make_plan(open_plate(plate, **settings.calibration.model_dump()), settings)
+    opened = open_plate(plate, **settings.calibration.model_dump())
+    return make_plan(opened, settings), _failed_steps(opened)
 
 
-def _failed_steps(plate: str) -> dict[tuple[WellPath, str], str]:
+def _failed_steps(plate: OpenPlate) -> _Failed:
     """Return why steps failed when they were last tried, as `hcs status` has it."""
-    from hcs.plate.open import open_plate
     from hcs.run.status import plate_status
 
     return {
         (well.well, step): f"; failed last time, {well.failure.cause}: {well.failure.message}"
-        for well in plate_status(open_plate(plate)).wells
+        for well in plate_status(plate).wells
         for step, state in well.steps.items()
         if state == "failed" and well.failure
     }
 
 
-def _plan_rows(
-    plan: Plan, failed: Mapping[tuple[WellPath, str], str], *, every_step: bool = False
-) -> list[dict[str, Any]]:
+def _plan_rows(plan: Plan, failed: _Failed, *, every_step: bool = False) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for well in plan.wells:
         if well.failure:
