@@ -86,7 +86,6 @@ def analyse_plate(plate: str, settings: Settings = Settings()) -> State[Any]:  #
     """
     watcher = current_watcher()
     progress = Progress(PurePosixPath(plate).stem)
-    progress.start()
 
     def on_outcome(outcome: WellOutcome, through: int, wells: int) -> None:
         progress.move(outcome, through, wells)

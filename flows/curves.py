@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +19,6 @@ from hcs.run.train import TrainingReport, training_folder
 if TYPE_CHECKING:
     from hcs.isl.train import Progress
 
-# the bar moves at most so often
-_BAR_S = 2.0
 # pictures stay in the server's database and in its events: rarer, the longer the training is
 _PICTURES_S, _PICTURES_SHARE = 30.0, 0.05
 
@@ -40,34 +40,45 @@ class Curves(Artifacts):
         super().__init__(name)
         self._folder = training_folder(output)
         self._clock = clock
-        self._bar_due = self._page_due = -1.0
+        self._page_due = -math.inf
+        # a step whose pictures are still to be shown
+        self._looked_at: Progress | None = None
 
-    def start(self) -> None:
-        """Show a bar at zero."""
-        self._move_bar(0.0, "training")
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Show the bar every second, and new pictures now and then, while the block lasts."""
+        with self._keeping_up(self.show_due):
+            yield
 
     def move(self, progress: Progress) -> None:
-        """Move the bar after a step, and show new pictures, neither too often."""
-        now = self._clock()
-        text = f"step {progress.step} of {progress.steps}, {in_words(progress.seconds_left)} left"
-        if now >= self._bar_due:
-            self._move_bar(100 * progress.step / progress.steps, text)
-            self._bar_due = self._clock() + _BAR_S
-        if progress.validation is not None and now >= self._page_due:
-            self._show_page(text)
-            wait = max(_PICTURES_S, _PICTURES_SHARE * progress.seconds)
-            self._page_due = self._clock() + wait
+        """Note how far the training is after a step."""
+        self._bar = (100 * progress.step / progress.steps, _text_of(progress))
+        if progress.validation is not None:
+            self._looked_at = progress
+
+    def show_due(self) -> None:
+        """Move the bar, and show pictures that are new, not too often."""
+        self.show_bar()
+        if (step := self._looked_at) and self._clock() >= self._page_due:
+            self._looked_at = None
+            self._show_page(_text_of(step))
+            self._page_due = self._clock() + max(_PICTURES_S, _PICTURES_SHARE * step.seconds)
 
     def finish(self, report: TrainingReport) -> None:
         """Show the last pictures and the scores."""
         scores = ", ".join(f"{name} {score:.3f}" for name, score in report.scores.items())
         text = f"{report.path.name} {report.state}; {scores or 'no scores'}"
-        self._move_bar(100.0, text)
+        self._end_bar(text)
         self._show_page(text)
 
     def _show_page(self, text: str) -> None:
         page = markdown_page(self._folder, text)
         self._show("training", create_markdown_artifact, page, text)
+
+
+def _text_of(progress: Progress) -> str:
+    left = in_words(progress.seconds_left)
+    return f"step {progress.step} of {progress.steps}, {left} left"
 
 
 def markdown_page(folder: Path, text: str) -> str:

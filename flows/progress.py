@@ -42,20 +42,19 @@ _log = logging.getLogger(__name__)
 # proxy's page, or of another version
 API_ERRORS = (PrefectException, httpx.HTTPError, OSError, RuntimeError, ValueError)
 # a call costs the server as much as the task of a well does
-_BAR_S = 1.0
+_LOOK_S = 1.0
 # all rows are sent anew: 0.1 MB and 20 ms for 384 wells, 2.4 MB and 0.1 s for 10 000
 _TABLE_S = 30.0
-# until the plate's tables are written, though the API hangs, seconds
+# until what is shown is left where it is, though the API hangs, seconds
 _PARTING_S = 5.0
 # an API in trouble is left alone for so long, and for so many times what it let us wait, seconds
 _PAUSE_S, _PAUSES = 30.0, 10
 
 
 class Artifacts:
-    """The artifacts of one run.
+    """The artifacts of one run: a bar, and what else there is to see.
 
-    Trouble with the API is told once, and the API is then left alone for a while: a call to one
-    that hangs holds up the run.
+    Trouble with the API is told once, and the API is then left alone for a while.
 
     Parameters
     ----------
@@ -69,6 +68,17 @@ class Artifacts:
         self._told = False
         self._quiet_until = time.monotonic()
         self._shown: dict[str, UUID] = {}
+        # share and text, as they should be and as they are shown
+        self._bar = (0.0, "")
+        self._bar_shown: tuple[float, str] | None = None
+
+    def show_bar(self) -> None:
+        """Move the bar to where it should be."""
+        with self._one_at_a_time:
+            if self._bar_shown != (bar := self._bar):
+                self._bar_shown = bar
+                create, replace = create_progress_artifact, update_progress_artifact
+                self._show("progress", create, *bar, replace)
 
     def warn(self, error: BaseException) -> None:
         """Say once that the run goes on without the API."""
@@ -80,8 +90,36 @@ class Artifacts:
         """Leave the API alone no longer: it is the last chance."""
         self._quiet_until = time.monotonic()
 
-    def _move_bar(self, percent: float, text: str) -> None:
-        self._show("progress", create_progress_artifact, percent, text, update_progress_artifact)
+    @contextmanager
+    def _keeping_up(self, show: Callable[[], None]) -> Iterator[None]:
+        """Call a function now, every second, and when the block ends.
+
+        By a thread of its own: an API that hangs, for up to seven minutes a call, holds up no work.
+        """
+        over = Event()
+
+        def keep_up() -> None:
+            is_over = False
+            while not is_over:
+                show()
+                is_over = over.wait(_LOOK_S)
+            show()
+
+        # Prefect's settings and the flow run belong to a context
+        thread = Thread(target=copy_context().run, args=(keep_up,), name="shown", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(_PARTING_S)
+
+    def _end_bar(self, text: str) -> None:
+        """Move the bar to its end, whatever it is at: a call that hung may only now be through."""
+        with self._one_at_a_time:
+            self._try_again()
+            self._bar = (100.0, text)
+            self.show_bar()
 
     def _show(
         self,
@@ -131,19 +169,11 @@ class Progress(Artifacts):
         self._running: dict[WellPath, float] = {}
         self._done_before: int | None = None
         self._began = clock()
-        # share and text, as they should be and as they are shown
-        self._bar = self._bar_shown = (0.0, "")
-
-    def start(self) -> None:
-        """Show a bar at zero."""
-        self._began = self._clock()
-        self._move_bar(0.0, "wells analysed")
+        self._table_due = -math.inf
 
     @contextmanager
     def showing(self, outcomes: Mapping[WellPath, WellOutcome]) -> Iterator[None]:
         """Show a row per well now and every half minute, and the bar every second.
-
-        By a thread of its own: an API that hangs, for up to seven minutes a call, holds up no well.
 
         Parameters
         ----------
@@ -151,26 +181,8 @@ class Progress(Artifacts):
             Of all wells; changes while the block lasts.
         """
         self._outcomes = outcomes
-        over = Event()
-
-        def show() -> None:
-            table_due, is_over = -math.inf, False
-            while not is_over:
-                self.show_bar()
-                if time.monotonic() >= table_due:
-                    self._show_wells()
-                    table_due = time.monotonic() + _TABLE_S
-                is_over = over.wait(_BAR_S)
-            self.show_bar()
-
-        # Prefect's settings and the flow run belong to a context
-        thread = Thread(target=copy_context().run, args=(show,), name="wells", daemon=True)
-        thread.start()
-        try:
+        with self._keeping_up(self._show_due):
             yield
-        finally:
-            over.set()
-            thread.join(_PARTING_S)
 
     @contextmanager
     def running(self, well: WellPath) -> Iterator[None]:
@@ -188,13 +200,6 @@ class Progress(Artifacts):
         text = f"{through} of {wells} wells, {self._left(self._clock(), through, wells)}"
         self._bar = (100 * through / max(wells, 1), f"{text}; the last was {outcome.line}")
 
-    def show_bar(self) -> None:
-        """Move the bar to where it should be."""
-        with self._one_at_a_time:
-            if self._bar_shown != (bar := self._bar):
-                self._bar_shown = bar
-                self._move_bar(*bar)
-
     def stop(self) -> None:
         """Show how the wells stood when a run was stopped."""
         self._try_again()
@@ -203,11 +208,7 @@ class Progress(Artifacts):
     def finish(self, report: Report) -> None:
         """Show a row per well, and pictures of the plate."""
         text = f"{len(report.done)} of {len(report.outcomes)} wells done in {report.seconds:.0f} s"
-        # whatever the bar is at: a call that hung may only now come to its end
-        with self._one_at_a_time:
-            self._try_again()
-            self._bar = (100.0, text)
-            self.show_bar()
+        self._end_bar(text)
         self._show("wells", create_table_artifact, table_rows(report.outcomes), text)
         try:
             pictures = pictures_of(report.plate)
@@ -217,6 +218,12 @@ class Progress(Artifacts):
         if pictures:
             page = markdown_page(pictures, report.outputs)
             self._call(create_markdown_artifact, page, f"{self._key}-plate", text)
+
+    def _show_due(self) -> None:
+        self.show_bar()
+        if time.monotonic() >= self._table_due:
+            self._show_wells()
+            self._table_due = time.monotonic() + _TABLE_S
 
     def _left(self, now: float, through: int, wells: int) -> str:
         """Say how long the rest takes, if it goes on as it went."""

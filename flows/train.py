@@ -82,7 +82,6 @@ def train_network(
     """
     trainee = current_trainee()
     curves = Curves(settings.name, Path(output))
-    curves.start()
 
     def on_progress(progress: Any) -> None:  # noqa: ANN401 - its type would load torch
         curves.move(progress)
@@ -91,7 +90,8 @@ def train_network(
 
     try:
         prepared = trainee.prepared or look_first(settings, Path(output), device)
-        report = train_prepared(prepared, Path(output), device, on_progress)
+        with curves.showing():
+            report = train_prepared(prepared, Path(output), device, on_progress)
     except HcsError as error:
         trainee.error = error
         return Failed(message=str(error))

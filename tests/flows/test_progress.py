@@ -27,7 +27,6 @@ def test_the_bar_moves_now_and_then_however_many_wells_end_and_to_its_end(monkey
         progress, "update_progress_artifact", lambda _, share, __: shares.append(share)
     )
     watched = Progress("p")
-    watched.start()
     with watched.showing({}):
         for through in range(1, 101):
             watched.move(WellOutcome(WellPath("A", f"{through:03d}"), "done"), through, 100)
@@ -44,7 +43,6 @@ def test_an_api_that_hangs_holds_up_no_well(monkeypatch):
     )
     monkeypatch.setattr(progress, "_PARTING_S", 0.0)
     watched = Progress("p")
-    watched.start()
     with watched.showing({}):
         for through in range(1, 101):
             watched.move(WellOutcome(WellPath("A", f"{through:03d}"), "done"), through, 100)
@@ -65,12 +63,11 @@ def test_while_a_plate_is_worked_on_the_time_left_is_told(monkeypatch):
         monkeypatch.setattr(progress, name, hear)
     seconds = count(0, 20)
     watched = Progress("p", lambda: next(seconds))
-    watched.start()
     # two wells were done before this run
     for through, well in enumerate(("A/01", "A/02", "A/03"), start=3):
         watched.move(WellOutcome(WellPath.parse(well), "done"), through, 6)
         watched.show_bar()
-    assert [arguments[2].split(";")[0] for arguments in told[1:]] == [
+    assert [arguments[2].split(";")[0] for arguments in told] == [
         "3 of 6 wells, 1 min left",
         "4 of 6 wells, 40 s left",
         "5 of 6 wells, 20 s left",
@@ -90,13 +87,14 @@ def tables(monkeypatch):
         show(key, rows, text)
         return uuid4()
 
+    monkeypatch.setattr(progress, "create_progress_artifact", lambda *_: uuid4())
     monkeypatch.setattr(progress, "create_table_artifact", create)
     monkeypatch.setattr(progress, "replace_artifact", show)
     return shown
 
 
 def test_every_planned_well_has_a_row_that_is_renewed_while_it_runs(monkeypatch, tables):
-    monkeypatch.setattr(progress, "_BAR_S", 0.01)
+    monkeypatch.setattr(progress, "_LOOK_S", 0.01)
     monkeypatch.setattr(progress, "_TABLE_S", 0.01)
     now, well = [100.0], WellPath.parse("A/02")
     states = {WellPath("A", "01"): "kept", well: "waiting", WellPath("A", "03"): "waiting"}
@@ -134,7 +132,7 @@ def test_an_api_in_trouble_is_left_alone_for_a_while_and_hears_the_end(monkeypat
         monkeypatch.setattr(progress, name, answer)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     watched = Progress("p", lambda: now[0])
-    watched.start()
+    watched.show_bar()
     # ten times what it let us wait, it is not asked
     for through in range(1, 10):
         now[0] += 20

@@ -5,6 +5,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from queue import Queue
+from threading import Event
+from uuid import uuid4
 
 import cloudpickle
 import httpx
@@ -12,6 +15,7 @@ import pytest
 import torch
 
 import flows.train
+from flows import progress
 from flows.curves import Curves
 from flows.train import run_training, train_network
 from hcs.errors import RanAwayError
@@ -103,20 +107,33 @@ def test_an_api_that_is_gone_costs_no_training(
     assert train_watched(settings, tmp_path / "b.safetensors").state == "trained"
 
 
-def test_the_bar_and_the_pictures_move_neither_always_nor_never(tmp_path, monkeypatch):
+def test_pictures_are_shown_neither_always_nor_never(tmp_path, monkeypatch):
     now = [0.0]
     told: list[str] = []
     curves = Curves("tiny", tmp_path / "w.safetensors", clock=lambda: now[0])
     monkeypatch.setattr(curves, "_call", lambda function, *_: told.append(function.__name__) or 1)
-    curves.start()
     for step in range(1, 1001):
         now[0] += 0.5
         looked = {"loss": 0.1} if step % 10 == 0 else None
         curves.move(Progress(step, 1000, 0.1, looked, step, now[0], 9.0))
-    bars = told.count("update_progress_artifact")
+        curves.show_due()
     pages = told.count("create_markdown_artifact") + told.count("replace_artifact")
-    assert 200 <= bars <= 251
     assert 10 <= pages <= 18
+
+
+def test_an_api_that_hangs_holds_up_no_training(tmp_path, monkeypatch):
+    answers, shares = Event(), Queue()
+    monkeypatch.setattr(progress, "create_progress_artifact", lambda *_: answers.wait() and uuid4())
+    monkeypatch.setattr(
+        progress, "update_progress_artifact", lambda _, share, __: shares.put(share)
+    )
+    monkeypatch.setattr(progress, "_PARTING_S", 0.0)
+    curves = Curves("tiny", tmp_path / "w.safetensors")
+    with curves.showing():
+        for step in range(1, 101):
+            curves.move(Progress(step, 100, 0.1, None, step, step, 9.0))
+    answers.set()
+    assert shares.get(timeout=60) == 100.0
 
 
 READ = """
