@@ -157,7 +157,8 @@ class DaskWorkers:
             start_call,
             call,
             attempts,
-            key=f"{call.name}-{uuid.uuid4().hex[:8]}",
+            # Dask learns how long calls of one first word take, by which it spreads them
+            key=f"{call.function.__name__}-{call.name}-{uuid.uuid4().hex[:8]}",
             resources=dict(call.resources) or None,
             pure=False,
         )

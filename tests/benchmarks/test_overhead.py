@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 from unittest.mock import patch
 
@@ -34,10 +35,12 @@ from tests.servers import PrefectServer
 
 N_NOOP = 96
 SSL = SimulationSettings(preset="moderate", columns=6, rows=4, frames=10, size=512)
-# C/04 is empty: it waits for what all others tell, alone at the end
+# without C/04, which is empty and waits for what all others tell, alone at the end; the same
+# number for each of two workers
 BUSY = [f"{row}/{column:02}" for row in "ABCD" for column in range(1, 7)]
-BUSY.remove("C/04")
+BUSY = [well for well in BUSY if well not in ("C/04", "D/06")]
 MOST_MS, MOST_SHARE, MOST_VERIFIED = 20, 0.02, 0.05
+ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -167,21 +170,24 @@ def copies(ssl_plate, tmp_path):
 
 
 def test_two_workers_do_almost_twice_the_wells_of_one(bench, copies):
-    wells, cpu_s = {}, {}
-    for n_workers in (1, 2):
-        with pool(n_workers) as settings:
-            through(analyse, next(copies), settings.model_copy(update={"wells": tuple(BUSY[:4])}))
-            before = cpu_of_workers()
-            busy = settings.model_copy(update={"wells": tuple(BUSY)})
-            wells[n_workers] = through(analyse, next(copies), busy)
-            cpu_s[n_workers] = (cpu_of_workers() - before) / len(BUSY)
+    """In turn, and the best round counts: a machine that others use is slower for minutes."""
+    wells, cpu_s, apart_s = {}, {}, []
+    for _ in range(ROUNDS):
+        for n_workers in (1, 2):
+            found, used_s = through_workers(n_workers, copies)
+            before = wells.get(n_workers, found)
+            wells[n_workers] = min(found, before, key=lambda one: one.wall_s)
+            cpu_s[n_workers] = min(used_s, cpu_s.get(n_workers, used_s))
+        apart_s.append(through_processes(copies))
     share = wells[1].overhead_ms / 1000 * len(BUSY) / wells[1].wall_s
     row = {
         "well_s": wells[1].bare_ms / 1000,
+        "well_s_two": wells[2].bare_ms / 1000,
         "s_per_mpx": wells[1].bare_ms / 1000 / (SSL.frames * SSL.size**2 / 1e6),
         "overhead_ms": wells[1].overhead_ms,
         "overhead_share": share,
         "speedup": wells[1].wall_s / wells[2].wall_s,
+        "speedup_without_cluster": wells[1].wall_s / min(apart_s),
         "cpu_s_one": cpu_s[1],
         "cpu_s_two": cpu_s[2],
     }
@@ -192,9 +198,34 @@ def test_two_workers_do_almost_twice_the_wells_of_one(bench, copies):
     assert cpu_s[2] == pytest.approx(cpu_s[1], rel=0.05)
 
 
+def through_workers(n_workers, copies):
+    """Run the busy wells, and return them and the processor seconds of each."""
+    with pool(n_workers) as settings:
+        through(analyse, next(copies), settings.model_copy(update={"wells": tuple(BUSY[:4])}))
+        before = cpu_of_workers()
+        found = through(analyse, next(copies), settings.model_copy(update={"wells": tuple(BUSY)}))
+        return found, (cpu_of_workers() - before) / len(BUSY)
+
+
 def cpu_of_workers():
     """Return the processor seconds that the workers of this process have used so far."""
     return sum(sum(one.cpu_times()[:2]) for one in workers_of(psutil.Process()))
+
+
+def through_processes(copies):
+    """Return the seconds that two processes take which know of each other as little as can be.
+
+    That is what the machine has to give: their memory and their disk are the same.
+    """
+    jobs = [(BUSY[half::2], next(copies), next(copies)) for half in range(2)]
+    with get_context("spawn").Pool(2) as processes:
+        return max(processes.starmap(through_one, jobs, chunksize=1))
+
+
+def through_one(wells, warm_up, url):
+    settings = load_settings(overrides=["run.dask=none", "run.workers=1"])
+    through(analyse, warm_up, settings.model_copy(update={"wells": tuple(wells[:2])}))
+    return through(analyse, url, settings.model_copy(update={"wells": tuple(wells)})).wall_s
 
 
 def test_verifying_is_a_small_part_of_a_run(bench, copies):

@@ -1,6 +1,7 @@
 """Workers by a Dask client: what happens when the client gives its scheduler up."""
 
 from collections.abc import Iterator
+from time import sleep
 
 import pytest
 from distributed import Client, LocalCluster
@@ -53,6 +54,16 @@ def test_work_that_the_scheduler_let_go_of_is_told_so(client, tmp_path, monkeypa
     attempts = Attempts(Storage.open(tmp_path), 1, 3)
     with pytest.raises(WorkerError, match="scheduler was lost, with A/01/1/0"):
         Cluster(DaskWorkers(client, [Coming(1)])).run(Call("A/01/1/0", abs, (-3,)), attempts)
+
+
+def test_dask_learns_from_one_well_how_long_the_next_one_takes(client, tmp_path):
+    client.cluster.scale(1)
+    cluster, attempts = Cluster(DaskWorkers(client)), Attempts(Storage.open(tmp_path), 1, 3)
+    for well in ("A/01", "A/02"):
+        cluster.run(Call(f"{well}/1/0", sleep, (0.1,)), attempts)
+    (kind,) = client.cluster.scheduler.task_prefixes.values()
+    assert kind.name == "sleep"
+    assert kind.duration_average > 0.05
 
 
 class Lost:
