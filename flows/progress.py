@@ -94,7 +94,7 @@ class Artifacts:
     def _keeping_up(self, show: Callable[[], None]) -> Iterator[None]:
         """Call a function now, every second, and when the block ends.
 
-        By a thread of its own: an API that hangs, for up to seven minutes a call, holds up no work.
+        By a thread of its own: an API that hangs, for minutes a call, holds up no work.
         """
         over = Event()
 

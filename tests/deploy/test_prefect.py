@@ -14,6 +14,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings.models.root import Settings as PrefectSettings
 
+from hcs.cli import watched
 from hcs.run.night_settings import check_night
 from hcs.settings import check_settings
 from tests.deployed import DEPLOY, ROOT, documented, load
@@ -52,6 +53,15 @@ def test_prefect_knows_every_setting():
     assert unknown(values, PrefectSettings) == []
     assert PrefectSettings.model_validate(values).server.analytics_enabled is False
     assert unknown({"server": {"analytics": 1}}, PrefectSettings) == ["server.analytics"]
+
+
+def test_an_api_that_hangs_is_waited_for_equally_long_by_commands_and_deployments(monkeypatch):
+    by_file = PrefectSettings.model_validate(tomllib.loads((DEPLOY / "prefect.toml").read_text()))
+    for name, value in watched._ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    by_command = PrefectSettings()
+    assert by_command.api.request_timeout == by_file.api.request_timeout == 30
+    assert by_command.client.max_retries == by_file.client.max_retries == 3
 
 
 def test_databases_end_in_all_worlds_where_a_server_stays(monkeypatch):
