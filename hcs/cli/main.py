@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
+from typing import NoReturn
 
 import typer
 
@@ -31,6 +33,9 @@ _GROUPS: tuple[str, ...] = (
     "train",
     "weights",
 )
+# for what Prefect has left to tell its API, seconds: at the end of a command, and of one that was
+# stopped, which whoever sent the signal may kill
+_PARTING_S = (600.0, 20.0)
 
 
 def build_app() -> typer.Typer:
@@ -55,7 +60,7 @@ class _Shown(logging.Formatter):
         return shown(super().format(record))
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit code."""
     if logging.lastResort:
         logging.lastResort.setFormatter(_Shown())
@@ -71,10 +76,25 @@ def main(arguments: list[str] | None = None) -> None:
         # without one it has printed the help
         if message := error.format_message():
             print_error(HcsError(message, hint="see `hcs --help`"))
-        sys.exit(EXIT_USAGE)
+        code = EXIT_USAGE
     except HcsError as error:
         print_error(error)
-        sys.exit(error.exit_code)
+        code = error.exit_code
     if code == EXIT_STOPPED:
         print("hcs: stopped; run the same command again to go on", file=sys.stderr)
+    # else the process is not this command's
+    if arguments is None:
+        _flush_prefect(code or 0)
     sys.exit(code or 0)
+
+
+def _flush_prefect(code: int) -> None:
+    """Let Prefect's threads tell its API what they have left; end the process where they cannot."""
+    # most commands go without it
+    if "prefect" in sys.modules:
+        from flows.parting import is_all_told
+
+        if not is_all_told(_PARTING_S[code == EXIT_STOPPED]):
+            print("hcs: Prefect's API did not listen to the end", file=sys.stderr)
+            sys.stdout.flush()
+            os._exit(code)
