@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,18 +37,16 @@ class Curves(Artifacts):
     def __init__(
         self, name: str, output: Path, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, "training")
         self._folder = training_folder(output)
         self._clock = clock
         self._page_due = -math.inf
         # a step whose pictures are still to be shown
         self._looked_at: Progress | None = None
 
-    @contextmanager
-    def showing(self) -> Iterator[None]:
+    def showing(self) -> AbstractContextManager[None]:
         """Show the bar every second, and new pictures now and then, while the block lasts."""
-        with self._keeping_up(self.show_due):
-            yield
+        return self._keeping_up(self.show_due)
 
     def move(self, progress: Progress) -> None:
         """Note how far the training is after a step."""

@@ -10,7 +10,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from threading import Event, Thread
 from typing import Any
@@ -60,16 +60,18 @@ class Artifacts:
     ----------
     name : str
         Of the plate or network, part of the artifacts' keys.
+    text : str
+        What stands beside the bar at first.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, text: str = "") -> None:
         self._key = artifact_key(name)
         self._one_at_a_time = threading.RLock()
         self._told = False
         self._quiet_until = time.monotonic()
         self._shown: dict[str, UUID] = {}
         # share and text, as they should be and as they are shown
-        self._bar = (0.0, "")
+        self._bar = (0.0, text)
         self._bar_shown: tuple[float, str] | None = None
 
     def show_bar(self) -> None:
@@ -163,7 +165,7 @@ class Progress(Artifacts):
     """
 
     def __init__(self, plate: str, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(plate)
+        super().__init__(plate, "wells analysed")
         self._clock = clock
         self._outcomes: Mapping[WellPath, WellOutcome] = {}
         self._running: dict[WellPath, float] = {}
@@ -171,8 +173,7 @@ class Progress(Artifacts):
         self._began = clock()
         self._table_due = -math.inf
 
-    @contextmanager
-    def showing(self, outcomes: Mapping[WellPath, WellOutcome]) -> Iterator[None]:
+    def showing(self, outcomes: Mapping[WellPath, WellOutcome]) -> AbstractContextManager[None]:
         """Show a row per well now and every half minute, and the bar every second.
 
         Parameters
@@ -181,8 +182,7 @@ class Progress(Artifacts):
             Of all wells; changes while the block lasts.
         """
         self._outcomes = outcomes
-        with self._keeping_up(self._show_due):
-            yield
+        return self._keeping_up(self._show_due)
 
     @contextmanager
     def running(self, well: WellPath) -> Iterator[None]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import NoReturn
 import typer
 
 from hcs.cli.output import print_error
+from hcs.cli.watched import part_from_prefect
 from hcs.errors import EXIT_STOPPED, EXIT_USAGE, HcsError
 from hcs.shown import shown
 
@@ -33,9 +33,6 @@ _GROUPS: tuple[str, ...] = (
     "train",
     "weights",
 )
-# for what Prefect has left to tell its API, seconds: at the end of a command, and of one that was
-# stopped, which whoever sent the signal may kill
-_PARTING_S = (600.0, 20.0)
 
 
 def build_app() -> typer.Typer:
@@ -84,17 +81,5 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         print("hcs: stopped; run the same command again to go on", file=sys.stderr)
     # else the process is not this command's
     if arguments is None:
-        _flush_prefect(code or 0)
+        part_from_prefect(code or 0)
     sys.exit(code or 0)
-
-
-def _flush_prefect(code: int) -> None:
-    """Let Prefect's threads tell its API what they have left; end the process where they cannot."""
-    # most commands go without it
-    if "prefect" in sys.modules:
-        from flows.parting import is_all_told
-
-        if not is_all_told(_PARTING_S[code == EXIT_STOPPED]):
-            print("hcs: Prefect's API did not listen to the end", file=sys.stderr)
-            sys.stdout.flush()
-            os._exit(code)

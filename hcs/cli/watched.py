@@ -1,4 +1,4 @@
-"""Prefect as commands start it: nothing on the terminal, no telemetry, and a server."""
+"""Prefect as commands start and leave it: nothing on the terminal, no telemetry, and a server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+
+from hcs.errors import EXIT_STOPPED
 
 # read when Prefect is imported
 _ENVIRONMENT = {
@@ -17,6 +19,8 @@ _ENVIRONMENT = {
     "PREFECT_API_REQUEST_TIMEOUT": "30",
     "PREFECT_CLIENT_MAX_RETRIES": "3",
 }
+# for what Prefect has left to tell its API; less, where whoever stopped the command may kill it
+_PARTING_S, _PARTING_STOPPED_S = 600.0, 20.0
 
 
 def prepare_prefect() -> Callable[[], None]:
@@ -39,3 +43,16 @@ def prepare_prefect() -> Callable[[], None]:
         return lambda: None
     print("hcs: starting Prefect's own server (--monitor none goes without)", file=sys.stderr)
     return start_server()
+
+
+def part_from_prefect(code: int) -> None:
+    """Let Prefect's threads tell its API what they have left; end the process where they cannot."""
+    # most commands go without it
+    if "prefect" not in sys.modules:
+        return
+    from flows.parting import is_all_told
+
+    if not is_all_told(_PARTING_STOPPED_S if code == EXIT_STOPPED else _PARTING_S):
+        print("hcs: Prefect's API did not listen to the end", file=sys.stderr)
+        sys.stdout.flush()
+        os._exit(code)

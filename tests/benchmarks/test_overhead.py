@@ -37,8 +37,8 @@ N_NOOP = 96
 SSL = SimulationSettings(preset="moderate", columns=6, rows=4, frames=10, size=512)
 # without C/04, which is empty and waits for what all others tell, alone at the end; the same
 # number for each of two workers
-BUSY = [f"{row}/{column:02}" for row in "ABCD" for column in range(1, 7)]
-BUSY = [well for well in BUSY if well not in ("C/04", "D/06")]
+WELLS = [f"{row}/{column:02}" for row in "ABCD" for column in range(1, 7)]
+BUSY = [well for well in WELLS if well not in ("C/04", "D/06")]
 MOST_MS, MOST_SHARE, MOST_VERIFIED = 20, 0.02, 0.05
 ROUNDS = 2
 
@@ -171,14 +171,13 @@ def copies(ssl_plate, tmp_path):
 
 def test_two_workers_do_almost_twice_the_wells_of_one(bench, copies):
     """In turn, and the best round counts: a machine that others use is slower for minutes."""
-    wells, cpu_s, apart_s = {}, {}, []
+    runs, apart_s = {1: [], 2: []}, []
     for _ in range(ROUNDS):
-        for n_workers in (1, 2):
-            found, used_s = through_workers(n_workers, copies)
-            before = wells.get(n_workers, found)
-            wells[n_workers] = min(found, before, key=lambda one: one.wall_s)
-            cpu_s[n_workers] = min(used_s, cpu_s.get(n_workers, used_s))
+        for n_workers, found in runs.items():
+            found.append(through_workers(n_workers, copies))
         apart_s.append(through_processes(copies))
+    wells = {n: min((one for one, _ in runs[n]), key=lambda one: one.wall_s) for n in runs}
+    cpu_s = {n: min(used for _, used in runs[n]) for n in runs}
     share = wells[1].overhead_ms / 1000 * len(BUSY) / wells[1].wall_s
     row = {
         "well_s": wells[1].bare_ms / 1000,

@@ -11,13 +11,13 @@ import pytest
 HURRIED = """
 import sys
 from prefect.events import emit_event
-import hcs.cli.main as command
+from hcs.cli import main, watched
 
 for number in range(100):
     emit_event("hcs.told", resource={"prefect.resource.id": str(number)})
-command._PARTING_S = (1.0, 1.0)
+watched._PARTING_S = 1.0
 sys.argv = ["hcs", "settings"]
-command.main()
+main.main()
 """
 
 

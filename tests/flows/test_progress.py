@@ -21,12 +21,17 @@ def test_keys_hold_lower_case_letters_digits_and_dashes_only(name, key):
 
 def test_the_bar_moves_now_and_then_however_many_wells_end_and_to_its_end(monkeypatch):
     shares = []
-    monkeypatch.setattr(progress, "create_progress_artifact", lambda *_: uuid4())
+    begun = []
+    monkeypatch.setattr(
+        progress, "create_progress_artifact", lambda *told: begun.append(told) or uuid4()
+    )
     monkeypatch.setattr(progress, "create_table_artifact", lambda *_: uuid4())
     monkeypatch.setattr(
         progress, "update_progress_artifact", lambda _, share, __: shares.append(share)
     )
     watched = Progress("p")
+    watched.show_bar()
+    assert begun == [(0.0, "p-progress", "wells analysed")]
     with watched.showing({}):
         for through in range(1, 101):
             watched.move(WellOutcome(WellPath("A", f"{through:03d}"), "done"), through, 100)
