@@ -67,7 +67,8 @@ class Artifacts:
     def __init__(self, name: str, text: str = "") -> None:
         self._key = artifact_key(name)
         self._one_at_a_time = threading.RLock()
-        self._told = False
+        # whoever takes it tells of the trouble; nobody gives it back
+        self._first_trouble = threading.Lock()
         self._quiet_until = time.monotonic()
         self._shown: dict[str, UUID] = {}
         # share and text, as they should be and as they are shown
@@ -84,9 +85,8 @@ class Artifacts:
 
     def warn(self, error: BaseException) -> None:
         """Say once that the run goes on without the API."""
-        if not self._told:
+        if self._first_trouble.acquire(blocking=False):
             _log.warning("Prefect's API does not answer, the run goes on without it: %s", error)
-        self._told = True
 
     def _try_again(self) -> None:
         """Leave the API alone no longer: it is the last chance."""

@@ -2,7 +2,7 @@
 
 from itertools import count
 from queue import Queue
-from threading import Event
+from threading import Event, Thread
 from uuid import uuid4
 
 import httpx
@@ -157,3 +157,19 @@ def test_an_api_in_trouble_is_left_alone_for_a_while_and_hears_the_end(monkeypat
     watched.stop()
     assert asked[-1][1] == "p-wells"
     assert caplog.text.count("Prefect's API does not answer") == 1
+
+
+def test_trouble_that_two_threads_meet_together_is_told_once(monkeypatch):
+    watched, told = Progress("p"), []
+
+    def tell(*words):
+        told.append(words)
+        # another thread comes to it while this one is telling
+        if len(told) < 5:
+            other = Thread(target=watched.warn, args=(OSError("gone, too"),))
+            other.start()
+            other.join()
+
+    monkeypatch.setattr(progress._log, "warning", tell)
+    watched.warn(OSError("gone"))
+    assert [str(error) for _, error in told] == ["gone"]
