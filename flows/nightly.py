@@ -11,6 +11,7 @@ Annotations are real here, not postponed: Prefect sends a served flow to a new p
 reads them without the names of this module.
 """
 
+import logging
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -41,7 +42,9 @@ from hcs.run.outcome import OnOutcome
 from hcs.run.stopping import Stop
 from hcs.settings import Settings
 
-_UNSEEN = "Prefect's API did not answer: this night is not seen there, and no message went out"
+_log = logging.getLogger(__name__)
+
+_UNSEEN = "Prefect's API did not answer: this night is not seen there"
 
 
 def run_nightly(
@@ -75,7 +78,8 @@ def run_nightly(
         return watcher.night
     # the API was gone, or shut, before the flow could begin
     report = run_night(folder, settings, night, on_plate=on_plate, stop=watcher.stop)
-    return with_warnings(report, [_UNSEEN])
+    # by the morning it may answer again: blocks are kept there
+    return _told(with_warnings(report, [_UNSEEN]), night, Messenger(night.notify))
 
 
 def _run_name() -> str:
@@ -126,6 +130,8 @@ def nightly(
             log.warning(warning)
         return Failed(message=str(error))
     watcher.night = report
+    # those that could not be loaded may be there by now
+    messenger = Messenger(night.notify) if messenger.warnings else messenger
     watcher.night = _told(report, night, messenger)
     return _state_of(report)
 
@@ -172,7 +178,7 @@ def _told(report: NightReport, night: NightSettings, messenger: Messenger) -> Ni
     try:
         Summary(PurePosixPath(report.folder).name).show(to_markdown(report, link), report.line)
     except Exception as error:  # noqa: BLE001 - the night is over, and its message is sent
-        get_run_logger().warning("the summary is not shown", exc_info=error)
+        _log.warning("the summary is not shown", exc_info=error)
     return report
 
 

@@ -170,7 +170,7 @@ class Progress(Artifacts):
         self._outcomes: Mapping[WellPath, WellOutcome] = {}
         self._running: dict[WellPath, float] = {}
         self._done_before: int | None = None
-        self._began = clock()
+        self._began = 0.0
         self._table_due = -math.inf
 
     def showing(self, outcomes: Mapping[WellPath, WellOutcome]) -> AbstractContextManager[None]:
@@ -195,15 +195,18 @@ class Progress(Artifacts):
 
     def move(self, outcome: WellOutcome, through: int, wells: int) -> None:
         """Note how far the plate is after a well."""
+        now = self._clock()
         if self._done_before is None:
-            self._done_before = through - 1
-        text = f"{through} of {wells} wells, {self._left(self._clock(), through, wells)}"
+            # not when it was planned, or waited for workers
+            self._done_before, self._began = through - 1, now - outcome.seconds
+        text = f"{through} of {wells} wells, {self._left(now, through, wells)}"
         self._bar = (100 * through / max(wells, 1), f"{text}; the last was {outcome.line}")
 
     def stop(self) -> None:
         """Show how the wells stood when a run was stopped."""
-        self._try_again()
-        self._show_wells("stopped: ")
+        with self._one_at_a_time:
+            self._try_again()
+            self._show_wells("stopped: ")
 
     def finish(self, report: Report) -> None:
         """Show a row per well, and pictures of the plate."""

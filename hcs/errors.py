@@ -94,6 +94,12 @@ class WorkerError(HcsError):
     cause = "worker failure"
 
 
+class NoWorkersError(WorkerError):
+    """Workers that are not there, and do not come; another time they may."""
+
+    cause = "no workers"
+
+
 class StoppedError(HcsError):
     """Somebody stopped the run; what was finished is kept."""
 

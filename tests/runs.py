@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -158,3 +159,9 @@ class Kept:
             path: (then, now.get(path)) for path, then in self.seen.items() if now.get(path) != then
         }
         assert not changed, changed
+
+
+def wait_until_heard() -> None:
+    """Return when who looks in this process whether a run is cancelled has seen that it is."""
+    while any(thread.name == "cancelled?" for thread in threading.enumerate()):
+        time.sleep(0.05)

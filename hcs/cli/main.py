@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -17,6 +18,7 @@ import typer
 from hcs.cli.output import print_error
 from hcs.cli.watched import part_from_prefect
 from hcs.errors import EXIT_STOPPED, EXIT_USAGE, HcsError
+from hcs.run.threads import is_any_hanging
 from hcs.shown import shown
 
 # one module per group of commands; each has `register(app)`
@@ -80,6 +82,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if code == EXIT_STOPPED:
         print("hcs: stopped; run the same command again to go on", file=sys.stderr)
     # else the process is not this command's
-    if arguments is None:
-        part_from_prefect(code or 0)
+    if arguments is None and (not part_from_prefect(code or 0) or is_any_hanging()):
+        sys.stdout.flush()
+        # Python would wait for it
+        os._exit(code or 0)
     sys.exit(code or 0)

@@ -45,14 +45,14 @@ def prepare_prefect() -> Callable[[], None]:
     return start_server()
 
 
-def part_from_prefect(code: int) -> None:
-    """Let Prefect's threads tell its API what they have left; end the process where they cannot."""
+def part_from_prefect(code: int) -> bool:
+    """Let Prefect's threads tell its API what they have left; False where they could not."""
     # most commands go without it
     if "prefect" not in sys.modules:
-        return
+        return True
     from flows.parting import is_all_told
 
-    if not is_all_told(_PARTING_STOPPED_S if code == EXIT_STOPPED else _PARTING_S):
+    is_heard = is_all_told(_PARTING_STOPPED_S if code == EXIT_STOPPED else _PARTING_S)
+    if not is_heard:
         print("hcs: Prefect's API did not listen to the end", file=sys.stderr)
-        sys.stdout.flush()
-        os._exit(code)
+    return is_heard

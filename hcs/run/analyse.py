@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from itertools import chain
 
-from hcs.errors import PlateError, StoppedError, StorageError, WorkerError, WriteError
+from hcs.errors import NoWorkersError, PlateError, StoppedError, StorageError, WriteError
 from hcs.plate.commit import check_writable, sweep
 from hcs.plate.lock import acquire
 from hcs.plate.open import Plate, open_plate
@@ -138,7 +138,7 @@ def _placed(plan: Plan, cluster: Cluster) -> Plan:
     if cluster.offers(GPU):
         return placed_on_gpus(plan)
     if device == "gpu":
-        raise WorkerError(
+        raise NoWorkersError(
             "run.device is gpu, and no worker offers a GPU",
             hint="start workers with --resources GPU=1, look at nvidia-smi where they run, or say "
             "--device any",

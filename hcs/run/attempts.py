@@ -107,6 +107,11 @@ class Attempts:
         """
         return max(self._numbers(name), default=0)
 
+    def under_way(self, name: str) -> int:
+        """Return the number of the latest start; 0 for none, or one whose worker was retired."""
+        latest = self.most(name)
+        return 0 if latest in self._numbers(name, "retired") else latest
+
     def latest_worker(self, name: str) -> str:
         """Return host and process of the latest start of any work below a name; empty for none."""
         keys = self.companion.sizes(f"attempts/{self.token:08d}/{name}")

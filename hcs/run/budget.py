@@ -2,22 +2,23 @@
 
 The planner knows how many bytes of pixels the steps to be done decode. How many seconds a byte
 takes depends on methods and workers; it is measured on every plate, and remembered beside them.
-Older plates count the less, the more was done since.
+Older plates count the less, the more was done since; and a rate that nothing confirmed for long is
+doubted: by it alone plates are not begun, and what is not begun measures nothing.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter, ValidationError
 
-from hcs.errors import HcsError
+from hcs.errors import HcsError, SettingsError
 from hcs.plate.storage import Storage
-from hcs.run.cluster import worker_memory
+from hcs.run.cluster import gpus_here, worker_memory
 from hcs.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ _GUESS_S_PER_BYTE = 1e-7
 # by what is not measured, a plate may take so many times less, and is begun; the first of its kind
 # is the measurement, and a wrong guess shall not keep it from being one
 _GUESS_DOUBT, _SCALED_DOUBT = 4.0, 2.0
+# days in which the doubt of a rate doubles
+_DOUBLED_IN = 7.0
 # starting workers weighs more on a small plate: it tells nothing of one that is so much larger
 _LARGER = 4
 
@@ -46,11 +49,14 @@ class Rate:
         Decoded pixels, more than 0.
     largest : float
         Of one plate, decoded bytes, more than 0.
+    at : datetime
+        When it was measured last, with a time zone.
     """
 
     seconds: float
     n_bytes: float
     largest: float
+    at: datetime
 
 
 _reader = TypeAdapter(dict[str, Rate])
@@ -63,10 +69,15 @@ class Rates:
     ----------
     folder : str
         URL of the folder that is watched, in full.
+    now : callable, optional
+        What time it is, with a time zone.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(
+        self, folder: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._storage = Storage.open(f"{folder}/{NIGHT_FOLDER}")
+        self._now = now
         self._rates = _read(self._storage)
 
     def is_measured(self, n_bytes: float, settings: Settings) -> bool:
@@ -79,7 +90,7 @@ class Rates:
 
         By the rate of this kind of work; of the same with another number of workers; or a guess.
         """
-        guess = n_bytes * _GUESS_S_PER_BYTE / settings.run.n_workers
+        guess = n_bytes * _GUESS_S_PER_BYTE / (workers_of(settings) or 1)
         rate = self._rate(settings)
         if rate is None:
             return guess
@@ -89,21 +100,25 @@ class Rates:
     def at_least(self, n_bytes: float, settings: Settings, margin: float) -> float:
         """Return in how many seconds the work may be done, at best; with a margin, if measured."""
         seconds = margin * self.seconds(n_bytes, settings)
-        if self.is_measured(n_bytes, settings):
-            return seconds
         rate = self._rate(settings)
-        scaled = rate is not None and n_bytes <= _LARGER * rate.largest
-        return seconds / (_SCALED_DOUBT if scaled else _GUESS_DOUBT)
+        if rate is None or n_bytes > _LARGER * rate.largest:
+            return seconds / _GUESS_DOUBT if workers_of(settings) else 0.0
+        doubt = 1.0 if self.is_measured(n_bytes, settings) else _SCALED_DOUBT
+        days = max(0.0, (self._now() - rate.at) / timedelta(days=1))
+        return seconds / doubt / 2 ** (days / _DOUBLED_IN)
 
     def _rate(self, settings: Settings) -> Rate | None:
         """Return the rate of this kind, or what is known of it with other numbers of workers."""
         if rate := self._rates.get(kind_of(settings)):
             return rate
-        kind, workers = _kind(settings), settings.run.n_workers
+        kind, workers = _kind(settings), workers_of(settings)
+        if workers is None:
+            return None
         scaled = [
             replace(rate, seconds=rate.seconds * there / workers)
-            for name, rate in self._rates.items()
-            if (there := _workers_of(name, kind))
+            # another plate may be adding its own
+            for name, rate in tuple(self._rates.items())
+            if (there := _workers_in(name, kind))
         ]
         return max(scaled, key=lambda rate: rate.largest, default=None)
 
@@ -112,17 +127,18 @@ class Rates:
         if n_bytes <= 0:
             return
         kind = kind_of(settings)
-        before = self._rates.get(kind, Rate(0, 0, n_bytes))
+        now = self._now()
+        before = self._rates.get(kind, Rate(0, 0, n_bytes, now))
         # another plate as large as the largest halves what was known
         kept = 0.5 ** (n_bytes / before.largest)
         self._rates[kind] = Rate(
             kept * before.seconds + seconds,
             kept * before.n_bytes + n_bytes,
             max(before.largest, n_bytes),
+            now,
         )
-        content = json.dumps({name: asdict(rate) for name, rate in self._rates.items()}, indent=1)
         try:
-            self._storage.write(_KEY, content.encode())
+            self._storage.write(_KEY, _reader.dump_json(self._rates, indent=1))
         except HcsError as error:
             _log.warning("the measured rate is not kept: %s", error)
 
@@ -135,14 +151,27 @@ def kind_of(settings: Settings) -> str:
     >>> kind_of(Settings.model_validate({"run": {"workers": 4}}))
     'ssl, cpu, local, 4 workers'
     """
-    return f"{_kind(settings)}, {settings.run.n_workers} workers"
+    workers = workers_of(settings)
+    return f"{_kind(settings)}, {'those that are there' if workers is None else workers} workers"
+
+
+def workers_of(settings: Settings) -> int | None:
+    """Return how many workers there will be; None for those of a scheduler that nobody counted.
+
+    Examples
+    --------
+    >>> workers_of(Settings.model_validate({"run": {"dask": "tls://scheduler:8786"}}))
+    """
+    run = settings.run
+    is_known = run.workers or run.adaptive or "://" not in run.dask
+    return run.n_workers if is_known else None
 
 
 def _kind(settings: Settings) -> str:
     return ", ".join(("+".join(settings.methods), settings.run.device, settings.run.dask))
 
 
-def _workers_of(name: str, kind: str) -> int:
+def _workers_in(name: str, kind: str) -> int:
     """Return with how many workers work was done, if it was of this kind; else 0."""
     before, _, words = name.rpartition(", ")
     number = words.removesuffix(" workers")
@@ -164,9 +193,15 @@ def unattended(settings: Settings, stuck_after_h: float | None) -> Settings:
 
 
 def share_of(settings: Settings, at_once: int) -> Settings:
-    """Return the settings of one plate of several that are analysed at once on this machine.
+    """Return the settings of one plate of several that are analysed at once.
 
-    Workers elsewhere are shared by their scheduler: then nothing changes.
+    Each has workers of its own, here, on Slurm and on Kubernetes; those that are at an address are
+    shared by their scheduler, and nothing changes.
+
+    Raises
+    ------
+    SettingsError
+        If the plates would share GPUs of this machine: their networks fill the memory of one.
 
     Examples
     --------
@@ -174,13 +209,25 @@ def share_of(settings: Settings, at_once: int) -> Settings:
     3
     """
     run, memory = settings.run, worker_memory(settings.run)
-    if at_once == 1 or memory is None:
+    if at_once == 1 or "://" in run.dask:
         return settings
-    share = {
-        "workers": max(1, run.n_workers // at_once),
-        "memory_per_worker": run.memory_per_worker or f"{memory}B",
+    if memory is not None and gpus_here(run):
+        raise SettingsError(
+            f"{at_once} plates at once would share the GPUs of this machine",
+            hint="night.at_once: 1; or run.device: cpu",
+        )
+    fewest, most = run.bounds
+    part = max(1, most // at_once)
+    share: dict[str, object] = {
+        "gpu_workers": max(1, run.gpu_workers // at_once),
         "dashboard": None,
     }
+    if fewest < most:
+        share |= {"workers": None, "adaptive": (fewest // at_once, part)}
+    else:
+        share["workers"] = part
+    if memory is not None:
+        share["memory_per_worker"] = run.memory_per_worker or f"{memory}B"
     return settings.model_copy(update={"run": run.model_copy(update=share)})
 
 
@@ -234,4 +281,8 @@ def _read(storage: Storage) -> dict[str, Rate]:
     except (HcsError, ValidationError) as error:
         _log.warning("measured rates are forgotten: %s/%s: %s", storage.url, _KEY, error)
         return {}
-    return {name: rate for name, rate in rates.items() if min(asdict(rate).values()) > 0}
+    return {
+        name: rate
+        for name, rate in rates.items()
+        if min(rate.seconds, rate.n_bytes, rate.largest) > 0
+    }

@@ -15,12 +15,14 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from hcs.errors import HcsError, StorageError, WorkerError
+from hcs.errors import HcsError, NoWorkersError, StorageError, WorkerError
 from hcs.run.attempts import Attempts
 from hcs.run.log import listen, repeat
+from hcs.run.overlap import Overlapping
 from hcs.run.retirement import noted
 from hcs.shown import hide_in
 
@@ -28,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 # how often who waits for a call looks whether a worker can still come
 _LOOK_S = 5.0
+# how often, within the time that a start may take, it is looked for
+_LOOKS = 10
 
 
 @dataclass(frozen=True)
@@ -120,16 +124,17 @@ class Cluster:
             What the last start of the call raised.
         """
         if not self._workers.offers(call.resources):
-            raise WorkerError(
+            raise NoWorkersError(
                 f"no worker offers {dict(call.resources)}, which {call.name} asks for",
                 hint="start workers with --resources, or leave the step out of `methods`",
             )
         tries = 0
         while True:
             tries += 1
+            work = _AtWork(call.name, attempts, self._timeout_s)
             future = self._workers.submit(call, attempts)
             try:
-                answer = self._wait(future, call, attempts)
+                answer = self._wait(future, call, work)
             except CancelledError as let_go:
                 raise scheduler_lost(call.name) from let_go
             finally:
@@ -146,30 +151,50 @@ class Cluster:
         """Let the workers go; calls that wait for them end with an error."""
         self._workers.close()
 
-    def _wait(self, future: Future, call: Call, attempts: Attempts) -> _Answer:
-        limit_s = self._timeout_s or math.inf
-        before = attempts.count(call.name) if self._timeout_s else 0
-        begun = time.monotonic()
+    def _wait(self, future: Future, call: Call, work: _AtWork) -> _Answer:
         while True:
             try:
-                error = future.exception(min(limit_s, _LOOK_S))
+                error = future.exception(min(_LOOK_S, work.look_s))
                 # not without end: a result is lost with its worker until it is fetched
                 answer: _Answer = _Answer(error=error) if error else future.result(_LOOK_S)
             except TimeoutError:
                 self._workers.check(call.resources)
             else:
                 return answer
-            if time.monotonic() - begun < limit_s:
-                continue
-            # time spent waiting for a free worker does not count
-            if attempts.count(call.name) > before:
+            if work.is_late():
                 self._workers.stop(future)
                 late = CallTimeoutError(
-                    f"{call.name} took longer than {limit_s:g} s",
+                    f"{call.name} took longer than {work.limit_s:g} s",
                     hint="raise --timeout if the well is merely long",
                 )
                 return _Answer(error=late)
-            begun = time.monotonic()
+
+
+class _AtWork:
+    """How long the latest start of a call has been at work: time in a queue does not count.
+
+    A start is seen some time after it was, and never before: none is late too early. To be made
+    before the call is submitted, whose start may be noted at once.
+    """
+
+    def __init__(self, name: str, attempts: Attempts, limit_s: float | None) -> None:
+        self.limit_s = limit_s or math.inf
+        self.look_s = self.limit_s / _LOOKS
+        self._name, self._attempts = name, attempts
+        self._before = self._latest = attempts.most(name) if limit_s else 0
+        self._since, self._due = math.inf, time.monotonic() + self.look_s
+
+    def is_late(self) -> bool:
+        """Tell whether it has been at work for longer than it may."""
+        now = time.monotonic()
+        if now < min(self._due, self._since + self.limit_s):
+            return False
+        self._due = now + self.look_s
+        latest = self._attempts.under_way(self._name)
+        # the scheduler starts it again by itself where a worker died or was retired
+        if latest != self._latest:
+            self._latest, self._since = latest, now if latest > self._before else math.inf
+        return now - self._since >= self.limit_s
 
 
 @dataclass(frozen=True)
@@ -188,9 +213,9 @@ class CallTimeoutError(WorkerError):
     """A call took longer than the settings allow; its worker was stopped."""
 
 
-def scheduler_lost(what: str) -> WorkerError:
+def scheduler_lost(what: str) -> NoWorkersError:
     """Return the error of a run whose scheduler ended, or let go of its work."""
-    return WorkerError(
+    return NoWorkersError(
         f"the Dask scheduler was lost, with {what}",
         hint="start it, and run again: what is finished is kept",
     )
@@ -220,13 +245,21 @@ def _in_words(error: BaseException, name: str) -> BaseException:
     )
 
 
-def start_call(call: Call, attempts: Attempts) -> _Answer:
-    """Note the start of a call, then do it; this is what runs on the worker."""
+def _dask_by_itself() -> AbstractContextManager[object]:
+    """Keep a library that computes with dask (ngio does) from asking its own cluster: it hangs."""
     import dask
 
+    context: AbstractContextManager[object] = dask.config.set(scheduler="synchronous")
+    return context
+
+
+_DASK_BY_ITSELF = Overlapping(_dask_by_itself)
+
+
+def start_call(call: Call, attempts: Attempts) -> _Answer:
+    """Note the start of a call, then do it; this is what runs on the worker."""
     try:
-        # a library that computes with dask (ngio does) would ask this very cluster and hang
-        with noted(attempts, call.name), dask.config.set(scheduler="synchronous"):
+        with noted(attempts, call.name), _DASK_BY_ITSELF.inside():
             with listen() as lines:
                 result = call.function(*call.arguments)
             return _Answer(result, log=tuple(lines))

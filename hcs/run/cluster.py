@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from hcs.errors import WorkerError
+from hcs.errors import NoWorkersError, WorkerError
 from hcs.run.calls import Cluster, Workers
 from hcs.run.certificate import warn_of_its_end
+from hcs.run.dask_settings import DASK_SET
 from hcs.run.missing import Missing
 from hcs.run.steps import GPU
 from hcs.run.stopping import Stop
-from hcs.run.workers import Coming, DaskWorkers, ThreadWorkers, dask_settings
+from hcs.run.workers import Coming, DaskWorkers, ThreadWorkers
 from hcs.settings import RunSettings
 
 _log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def worker_memory(settings: RunSettings) -> int | None:
 
     if settings.dask not in ("local", "none"):
         return None
-    share: int = MEMORY_LIMIT // (settings.n_workers + _gpus_here(settings))
+    share: int = MEMORY_LIMIT // (settings.n_workers + gpus_here(settings))
     return parse_bytes(settings.memory_per_worker) if settings.memory_per_worker else share
 
 
@@ -82,18 +83,15 @@ def _open(settings: RunSettings, stop: Stop) -> AbstractContextManager[Workers]:
 
 @contextmanager
 def _threads(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
-    yield ThreadWorkers(settings.n_workers, stop, GPU if _gpus_here(settings) else None)
+    yield ThreadWorkers(settings.n_workers, stop, GPU if gpus_here(settings) else None)
 
 
 @contextmanager
 def _local_processes(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
-    import dask
-    import distributed  # noqa: F401 - else its defaults are set below, and taken away with ours
-
     fewest, most = settings.bounds
     # read by nannies and scheduler when they start
-    with dask.config.set(dask_settings()), _started(settings) as processes:
-        gpus = _add_gpu_workers(processes, _gpus_here(settings))
+    with DASK_SET.inside(), _started(settings) as processes:
+        gpus = _add_gpu_workers(processes, gpus_here(settings))
         if fewest < most:
             given = _coming_and_going(processes, settings.bounds, stop)
         else:
@@ -121,7 +119,7 @@ def _started(settings: RunSettings, starts: int = _STARTS) -> Any:  # noqa: ANN4
         )
     except RuntimeError as error:
         if starts == 1:
-            raise WorkerError(
+            raise NoWorkersError(
                 f"worker processes do not start, tried {_STARTS} times: {error}",
                 hint="most often the memory: fewer --workers; --dask none goes without them",
             ) from error
@@ -181,7 +179,8 @@ def _add_gpu_workers(processes: Any, count: int) -> int:  # noqa: ANN401 - untyp
     return count
 
 
-def _gpus_here(settings: RunSettings) -> int:
+def gpus_here(settings: RunSettings) -> int:
+    """Return how many GPUs of this machine a run takes."""
     if settings.device == "cpu":
         return 0
     try:
@@ -203,7 +202,7 @@ def _existing(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
     try:
         client = Client(settings.dask, timeout=_WORKERS_WITHIN_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise WorkerError(
+        raise NoWorkersError(
             f"no Dask scheduler at {settings.dask}: {error}",
             hint="start one with `dask scheduler`, or leave --dask away for local processes",
         ) from error
@@ -217,7 +216,7 @@ def _existing(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
         try:
             _wait_for_workers(client, 1, stop)
         except TimeoutError as error:
-            raise WorkerError(
+            raise NoWorkersError(
                 f"the scheduler at {settings.dask} has no workers after {_WORKERS_WITHIN_S} s",
                 hint=f"start some with `dask worker {settings.dask} --nthreads 1`; or set "
                 "run.adaptive, if they are started when there is work",

@@ -17,7 +17,7 @@ from typing import Any
 import dask.config
 import yaml
 
-from hcs.errors import WorkerError
+from hcs.errors import NoWorkersError, WorkerError
 from hcs.run.calls import Workers
 from hcs.run.missing import Missing
 from hcs.run.steps import GPU
@@ -137,7 +137,7 @@ def _cluster(spec: Mapping[str, Any], stop: Stop) -> Iterator[Any]:
         )
     except refusals as error:
         _forget(KubeCluster, spec["metadata"]["name"])
-        raise WorkerError(
+        raise NoWorkersError(
             f"Kubernetes gives no cluster of Dask: {type(error).__name__}: {error}",
             hint="try `kubectl get daskclusters` with the same rights; is the Dask operator there?",
         ) from error

@@ -20,13 +20,13 @@ import dask
 import dask.config
 from distributed.core import Status
 
-from hcs.errors import WorkerError
+from hcs.errors import NoWorkersError, WorkerError
 from hcs.run.calls import Workers
 from hcs.run.certificate import warn_of_its_end
+from hcs.run.dask_settings import DASK_SET, worker_environment
 from hcs.run.scaling import Kind, Scaling, scaled
 from hcs.run.steps import GPU
 from hcs.run.stopping import Stop
-from hcs.run.workers import dask_settings, worker_environment
 from hcs.settings import RunSettings
 
 _log = logging.getLogger(__name__)
@@ -57,10 +57,7 @@ def slurm_jobs(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
         If somebody asks for it while jobs wait.
     """
     cpu = job_options("slurm")
-    with (
-        dask.config.set(dask_settings()),
-        _submitting(settings, cpu) as cluster,
-    ):
+    with DASK_SET.inside(), _submitting(settings, cpu) as cluster:
         kinds = [Kind("cpu", cluster.new_spec, settings.bounds, size=_processes(cpu))]
         if settings.device != "cpu" and dask.config.get("jobqueue.hcs-gpu", None):
             gpu = job_options("hcs-gpu")
@@ -176,7 +173,7 @@ class SlurmScaling(Scaling):
         self._stillborn += 1
         _log.warning("a job of Slurm ended before it was a worker, %d in a row", self._stillborn)
         if self._stillborn >= _STILLBORN and not (self.observed or self.failure):
-            self.failure = WorkerError(
+            self.failure = NoWorkersError(
                 f"{self._stillborn} jobs of Slurm ended before they were workers",
                 hint="their logs say why: set jobqueue.slurm.log-directory; most often another "
                 "certificate, a Python that nodes do not see, or a network of their own",
@@ -190,7 +187,7 @@ class SlurmScaling(Scaling):
         _log.warning("Slurm refuses jobs: %s", said)
         first = not self._were_there
         if not self.observed and (first or time.monotonic() - begun > _REFUSALS_FOR_S):
-            self.failure = WorkerError(
+            self.failure = NoWorkersError(
                 f"Slurm refuses jobs: {said}",
                 hint="see partition, account and times in jobqueue.yaml",
             )

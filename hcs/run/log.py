@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from hcs.run.overlap import Overlapping
 from hcs.shown import shown
 
 # more would be no small record
@@ -49,19 +50,31 @@ def listen() -> Iterator[list[str]]:
     ['WARNING a chunk is missing']
     """
     log, listener = logging.getLogger("hcs"), _Listener()
-    level = log.level
     token = _listening.set(listener)
     log.addHandler(listener)
-    log.setLevel(min(logging.INFO, log.getEffectiveLevel()))
     try:
-        yield listener.lines
+        with _TALKATIVE.inside():
+            yield listener.lines
     except Exception as error:
         vars(error)[_HEARD] = [*listener.lines, *heard(error)]
         raise
     finally:
         _listening.reset(token)
         log.removeHandler(listener)
+
+
+@contextmanager
+def _telling_all() -> Iterator[None]:
+    log = logging.getLogger("hcs")
+    level = log.level
+    log.setLevel(min(logging.INFO, log.getEffectiveLevel()))
+    try:
+        yield
+    finally:
         log.setLevel(level)
+
+
+_TALKATIVE = Overlapping(_telling_all)
 
 
 def is_heard() -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hcs.errors import WorkerError
+from hcs.errors import NoWorkersError
 from hcs.run.workers import has
 
 _log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Missing:
 
         Raises
         ------
-        WorkerError
+        NoWorkersError
             If none has come for so long that none is to be hoped for.
         """
         workers = self._client.scheduler_info(n_workers=-1).get("workers") or {}
@@ -77,7 +77,7 @@ class Missing:
             wait = self._waits[which] = _Wait(now, now, now)
         wait.looked = now
         if now - wait.since > self.patience_s:
-            raise WorkerError(
+            raise NoWorkersError(
                 f"{self._whose} has had no {which} for {self.patience_s:g} s",
                 hint=f"{self._hint}, and run again: what is finished is kept",
             )

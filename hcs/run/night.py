@@ -135,7 +135,7 @@ class _Night:
         self._began = clock.now()
         self._zone = ZoneInfo(night.time_zone) if night.time_zone else None
         self._until = self._last_hour()
-        self._rates, self._notes = Rates(folder), Notes(folder)
+        self._rates, self._notes = Rates(folder, clock.now), Notes(folder)
         self._queue = Queue(folder, unattended(given, night.stuck_after_h), night, clock.now, stop)
         self._is_listed = self._is_gone = False
         self._records = dict[str, PlateRecord]()
@@ -216,8 +216,9 @@ class _Night:
         to_come, others = self._queue.to_come()
         now = self._clock.now()
         left = [PlateRecord(url, "stopped") for url in to_come]
-        left += [one.record("stopped", now) for one in self._under_way.values()]
-        self._records |= {one.url: _stopped(one) for one in left}
+        with self._one_at_a_time:
+            left += [one.record("stopped", now) for one in self._under_way.values()]
+            self._records |= {one.url: _stopped(one) for one in left}
         if others:
             self._warn(f"{others} plates that were finished before were not looked at again")
 
@@ -281,7 +282,7 @@ class _Night:
         self._warnings.append(text)
 
     def _visit(self, plate: Ready) -> None:
-        under_way = UnderWay(plate, self._clock.now())
+        under_way = UnderWay(plate, self._clock.now)
         with self._one_at_a_time:
             self._under_way[plate.url] = under_way
             self._leave_summary()
@@ -340,7 +341,7 @@ class _Night:
         expected = self._rates.seconds(plate.n_bytes, settings)
         self._stop.check()
         run = self._run(plate.url, settings, self._stop, under_way.hear)
-        self._measure(plate, run.report, settings)
+        self._measure(under_way, run.report, settings)
         record = replace(record_of(plate.url, run.report), link=run.link, expected_s=expected)
         return replace(with_quarantine(record), seconds=under_way.seconds(self._clock.now()))
 
@@ -355,21 +356,19 @@ class _Night:
         if isinstance(error, LockedError):
             why = f"asked for at {self._now():%H:%M}: {error.message}"
             return PlateRecord(plate.url, "in use", why, error.hint, wells=len(plate.bytes_of))
-        failed, known = (
-            failed_plate(plate.url, error),
-            under_way.record("failed", self._clock.now()),
-        )
+        failed = failed_plate(plate.url, error)
+        known = under_way.record(failed.state, self._clock.now())
         return replace(known, why=failed.why, hint=failed.hint)
 
     def _in_use(self, plate: Ready, why: str, hint: str = "") -> PlateRecord:
         why = f"asked for at {self._now():%H:%M}: {why}"
         return PlateRecord(plate.url, "in use", why, hint, wells=len(plate.bytes_of))
 
-    def _measure(self, plate: Ready, report: Report, settings: Settings) -> None:
+    def _measure(self, under_way: UnderWay, report: Report, settings: Settings) -> None:
         done = (one.well for one in report.outcomes if one.state == "done")
-        n_bytes = sum(plate.bytes_of.get(well, 0) for well in done)
+        n_bytes = sum(under_way.plate.bytes_of.get(well, 0) for well in done)
         with self._one_at_a_time:
-            self._rates.add(report.seconds, n_bytes, settings)
+            self._rates.add(under_way.at_work_s or report.seconds, n_bytes, settings)
 
 
 def _stopped(record: PlateRecord) -> PlateRecord:

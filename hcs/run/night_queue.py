@@ -30,7 +30,7 @@ from hcs.settings import Settings
 # looking waits for the disk or the network
 _AT_ONCE = 4
 # may be another the next time that somebody looks
-PASSING = ("still arriving", "unreadable", "in use", "no time left")
+PASSING = ("still arriving", "unreadable", "in use", "no time left", "no workers")
 # a plate that arrives is looked at again before others only if that was so long ago
 _AGAIN_AFTER = timedelta(minutes=5)
 

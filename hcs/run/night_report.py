@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from hcs.errors import EXIT_DONE, EXIT_FAILED, EXIT_PARTIAL, EXIT_STOPPED, HcsError
+from hcs.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_PARTIAL,
+    EXIT_STOPPED,
+    HcsError,
+    NoWorkersError,
+)
 from hcs.run.outcome import Failure, Report, WellOutcome, failure_of
 
 _log = logging.getLogger(__name__)
@@ -18,6 +25,7 @@ PlateState = Literal[
     "partly done",
     "failed",
     "no time left",
+    "no workers",
     "stopped",
     "unreadable",
     "in use",
@@ -31,6 +39,7 @@ STATES: tuple[PlateState, ...] = (
     "failed",
     "unreadable",
     "partly done",
+    "no workers",
     "stopped",
     "no time left",
     "in use",
@@ -44,6 +53,7 @@ _NOT_DONE: tuple[PlateState, ...] = (
     "failed",
     "unreadable",
     "partly done",
+    "no workers",
     "stopped",
     "no time left",
 )
@@ -63,9 +73,10 @@ class PlateRecord:
     ----------
     url : str
     state : str
-        ``failed``: nothing of it was done; ``in use``: by another run; ``no time left``: it was
-        not begun because of the hour; ``stopped``: the night was, before the plate was done;
-        ``under way``, ``to come``: while the night goes on.
+        ``failed``: nothing of it was done; ``no workers``: or not all, as there were none or no
+        more; ``in use``: by another run; ``no time left``: it was not begun because of the hour;
+        ``stopped``: the night was, before the plate was done; ``under way``, ``to come``: while the
+        night goes on.
     why, hint : str
         Why it is not done, and what to do about it.
     wells, done : int or None
@@ -186,9 +197,10 @@ def record_of(url: str, report: Report) -> PlateRecord:
     failure = report.failure
     causes = Counter(one.failure.cause if one.failure else "not done" for one in report.failed)
     told = [f"{cause} ({count})" for cause, count in causes.most_common()]
+    is_lacking = NoWorkersError.cause in causes
     return PlateRecord(
         url,
-        _BY_EXIT_CODE[report.exit_code],
+        "no workers" if is_lacking else _BY_EXIT_CODE[report.exit_code],
         why=", ".join([*told, *([f"tables: {failure.message}"] if failure else [])]),
         hint=failure.hint if failure else "",
         wells=len(report.outcomes),
@@ -208,4 +220,5 @@ def failed_plate(url: str, error: Exception) -> PlateRecord:
 def failed_record(url: str, error: BaseException) -> PlateRecord:
     """Return the record of a plate that could not be analysed as a whole."""
     failure: Failure = failure_of(error)
-    return PlateRecord(url, "failed", failure.message, failure.hint)
+    state: PlateState = "no workers" if isinstance(error, NoWorkersError) else "failed"
+    return PlateRecord(url, state, failure.message, failure.hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hcs.plate.path import WellPath
 from hcs.run.analyse import analyse
@@ -39,17 +39,32 @@ class UnderWay:
     Parameters
     ----------
     plate : Ready
-    begun : datetime
+    now : callable
+        What time it is.
     """
 
-    def __init__(self, plate: Ready, begun: datetime) -> None:
+    def __init__(self, plate: Ready, now: Callable[[], datetime]) -> None:
         self.plate = plate
-        self._begun = begun
+        self._now, self._begun = now, now()
         self._heard = dict[WellPath, WellOutcome]()
+        # when the first well that is done began, and the last one ended
+        self._at_work: tuple[datetime, datetime] | None = None
 
     def hear(self, outcome: WellOutcome, _through: int, _wells: int) -> None:
-        """Hear of a well that is through; may be called from several threads."""
+        """Hear of a well that is through."""
         self._heard[outcome.well] = outcome
+        if outcome.state == "done":
+            now = self._now()
+            first, _ = self._at_work or (now - timedelta(seconds=outcome.seconds), now)
+            self._at_work = first, now
+
+    @property
+    def at_work_s(self) -> float:
+        """How long wells were worked on that are done: no queue, nobody that hangs; 0 for none."""
+        if self._at_work is None:
+            return 0.0
+        first, last = self._at_work
+        return (last - first).total_seconds()
 
     def seconds(self, now: datetime) -> float:
         """Return how long ago it was begun."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from threading import Event, RLock, Thread
 from typing import ParamSpec, TypeVar
@@ -33,10 +33,11 @@ class Stop:
 
     def ask(self) -> None:
         """Ask for the end, and return when those who wanted to be called then were."""
-        with self._one_at_a_time:
+        with self._one_at_a_time, ExitStack() as all_of_them:
             self._asked.set()
+            # also where one of them fails
             while self._calls:
-                self._calls.pop()()
+                all_of_them.callback(self._calls.pop(0))
 
     def check(self) -> None:
         """Raise a StoppedError if somebody asked."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from itertools import count, groupby
+from threading import Lock
 from typing import Any, Protocol
 
 from hcs.errors import HcsError, LockedError, StorageError, WorkerError
@@ -108,6 +109,7 @@ class Visits:
     on_outcome: OnOutcome
     stop: Stop
     _over: set[WellPath] = field(init=False)
+    _one_at_a_time: Lock = field(init=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
         """Count those that need no visit."""
@@ -189,11 +191,13 @@ class Visits:
         return compute
 
     def _note(self, outcome: WellOutcome, number: int) -> None:
-        before = [self.outcomes[outcome.well]] if number > 1 else []
-        self.outcomes[outcome.well] = whole = combine([*before, outcome])
-        if whole.state in _THROUGH:
-            self._over.add(whole.well)
-        self.on_outcome(whole, len(self._over), len(self.outcomes))
+        # who hears of wells hears of one after the other, and of more and more that are through
+        with self._one_at_a_time:
+            before = [self.outcomes[outcome.well]] if number > 1 else []
+            self.outcomes[outcome.well] = whole = combine([*before, outcome])
+            if whole.state in _THROUGH:
+                self._over.add(whole.well)
+            self.on_outcome(whole, len(self._over), len(self.outcomes))
 
 
 @dataclass

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,46 +12,10 @@ from hcs.run.attempts import Attempts
 from hcs.run.calls import Call, Future, scheduler_lost, start_call
 from hcs.run.retirement import kill_worker, register
 from hcs.run.stopping import Stop, heeding
+from hcs.run.threads import Threads
 
-# The scheduler may start work again as often as it likes: `Attempts` counts, and innocents that
-# stood beside a well that kills its worker are not blamed (dask's default gives up after 3).
-_ALLOWED_FAILURES = 1000
 # states of a client that answers nobody any more
 _ENDED = frozenset({"closing", "closed"})
-# Dask closes the nanny of a worker that is not back in time (its default is 15 s, less than a start
-# takes on a busy machine), and nobody starts another
-_BACK_WITHIN = "10 minutes"
-# bytes; freed memory up to the first, and single buffers up to the second, are used again
-_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "33554432"}
-# for Dask's developers; its default is 1000, and each message may hold a well and all its settings
-_KEPT_MESSAGES = 100
-
-
-def dask_settings() -> dict[str, object]:
-    """Return what Dask must be told where this process starts a scheduler and its workers."""
-    return {
-        "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
-        "distributed.deploy.lost-worker-timeout": _BACK_WITHIN,
-        "distributed.nanny.pre-spawn-environ": worker_environment(),
-        # a worker keeps nothing between two wells that pausing would free: it would wait for ever
-        "distributed.worker.memory.pause": False,
-        "distributed.admin.large-graph-warning-threshold": "10MB",
-        "distributed.admin.low-level-log-length": _KEPT_MESSAGES,
-        # Dask looks a hundred times a second at what its workers do, which nobody asked for
-        "distributed.worker.profile.enabled": False,
-        "distributed.admin.tick.interval": "200ms",
-    }
-
-
-def worker_environment() -> dict[str, str]:
-    """Return what a worker's process is started with.
-
-    One thread each: processes are the parallelism. And memory of frames is kept for the next one:
-    Dask's own threshold, 64 kB, returns every frame to the system, and a well takes half again.
-    """
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    cache = {k: os.environ[k] for k in ("NUMBA_CACHE_DIR",) if k in os.environ}
-    return dict.fromkeys(names, "1") | _KEEP_MEMORY | cache
 
 
 class ThreadWorkers:
@@ -71,9 +34,9 @@ class ThreadWorkers:
         self, count: int, stop: Stop, resources: Mapping[str, float] | None = None
     ) -> None:
         self._count, self._stop = count, stop
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="well")
+        self._threads = Threads(count, "well")
         self._resources = dict(resources or {})
-        self._asked_for = ThreadPoolExecutor(1, thread_name_prefix="gpu")
+        self._asked_for = Threads(1, "gpu")
 
     @property
     def count(self) -> int:
@@ -82,11 +45,13 @@ class ThreadWorkers:
 
     def submit(self, call: Call, attempts: Attempts) -> Future:
         """Start the call in some thread."""
-        pool = self._asked_for if call.resources else self._pool
-        return pool.submit(heeding, self._stop, start_call, call, attempts)
+        threads = self._asked_for if call.resources else self._threads
+        return threads.submit(heeding, self._stop, start_call, call, attempts)
 
-    def stop(self, future: Future) -> None:
-        """Leave the thread alone: Python cannot end one. It holds its place until it ends."""
+    def stop(self, future: Any) -> None:  # noqa: ANN401 - the protocol's future knows too little
+        """Leave the thread alone, Python cannot end one, and start others beside it."""
+        for threads in (self._threads, self._asked_for):
+            threads.give_up(future)
 
     def forget(self, future: Future) -> None:
         """Do nothing: the result is the future's."""
@@ -99,9 +64,9 @@ class ThreadWorkers:
         """Do nothing: threads are always there."""
 
     def close(self) -> None:
-        """Drop what has not begun."""
-        for pool in (self._pool, self._asked_for):
-            pool.shutdown(wait=False, cancel_futures=True)
+        """Drop what has not begun, and wait for nothing that has."""
+        for threads in (self._threads, self._asked_for):
+            threads.close()
 
 
 @dataclass(frozen=True)
@@ -202,8 +167,10 @@ class DaskWorkers:
         keys, processing = {future.key for future in futures}, self._client.processing()
         busy = [worker for worker, held in processing.items() if keys.intersection(held)]
         self._client.cancel(futures, force=True)
-        if busy:
-            self._client.run(kill_worker, workers=busy, nanny=True, on_error="ignore")
+        for worker in busy:
+            # the scheduler knows nothing of one that has just left, and says so
+            with suppress(KeyError):
+                self._client.run(kill_worker, workers=[worker], nanny=True, on_error="ignore")
 
     def _check_connected(self, what: str) -> None:
         """Raise a WorkerError where Dask gave the scheduler up.

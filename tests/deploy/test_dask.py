@@ -11,7 +11,7 @@ import dask
 import distributed  # noqa: F401 - brings the defaults to compare with
 import pytest
 
-from hcs.run.workers import dask_settings, worker_environment
+from hcs.run.dask_settings import dask_settings, worker_environment
 from tests.deployed import DEPLOY, documented, load
 
 # whatever it holds is passed on

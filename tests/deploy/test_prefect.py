@@ -1,5 +1,6 @@
 """prefect.yaml, prefect.toml and settings.yaml: every word is one that Prefect or hcs knows."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -8,11 +9,13 @@ import tomllib
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings.models.root import Settings as PrefectSettings
+from prefect.utilities.services import critical_service_loop
 
 from hcs.cli import watched
 from hcs.run.night_settings import check_night
@@ -38,7 +41,9 @@ def test_flows_are_found_and_take_their_parameters(name):
 def test_a_night_begins_every_evening_whatever_became_of_the_one_before():
     (schedule,) = DEPLOYMENTS["nightly"]["schedules"]
     cron = CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
-    assert cron.timezone == "Europe/Zurich"
+    # its hour is one on the same wall: containers know no other than UTC
+    night = DEPLOYMENTS["nightly"]["parameters"]["night"]
+    assert cron.timezone == night["time_zone"] == "Europe/Zurich"
     assert [name for name, one in DEPLOYMENTS.items() if "schedules" in one] == ["nightly"]
     # a limit is a lease in the server's memory: its restart would end the night
     assert [name for name, one in DEPLOYMENTS.items() if "concurrency_limit" in one] == []
@@ -62,6 +67,26 @@ def test_an_api_that_hangs_is_waited_for_equally_long_by_commands_and_deployment
     by_command = PrefectSettings()
     assert by_command.api.request_timeout == by_file.api.request_timeout == 30
     assert by_command.client.max_retries == by_file.client.max_retries == 3
+
+
+@pytest.mark.parametrize("loop", ["query_seconds", "heartbeat_seconds"])
+def test_a_worker_waits_for_its_server_for_an_hour_at_least(monkeypatch, loop):
+    by_file = PrefectSettings.model_validate(tomllib.loads((DEPLOY / "prefect.toml").read_text()))
+    slept = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def refused() -> None:
+        raise httpx.ConnectError("no route")
+
+    monkeypatch.setattr("prefect.utilities.services.anyio.sleep", sleep)
+    # as a worker calls it, and ends with it
+    asked = {"jitter_range": 0.3, "backoff": 4, "printer": lambda *_: None}
+    seconds = getattr(by_file.worker, loop)
+    with pytest.raises(RuntimeError, match="exceeded error threshold"):
+        asyncio.run(critical_service_loop(refused, seconds, **asked))
+    assert sum(slept) > 3600
 
 
 def test_databases_end_in_all_worlds_where_a_server_stays(monkeypatch):
@@ -161,5 +186,7 @@ def test_a_night_is_the_same_in_all_three_worlds():
     night = check_night(values.pop("night"))
     settings = check_settings(values)
     parameters = DEPLOYMENTS["nightly"]["parameters"]
-    assert check_night(parameters["night"]) == night
+    # a machine's own clock is on the wall
+    of_containers = check_night(parameters["night"])
+    assert of_containers.model_copy(update={"time_zone": None}) == night
     assert parameters["settings"]["run"]["timeout_s"] == settings.run.timeout_s

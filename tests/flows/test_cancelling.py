@@ -8,6 +8,7 @@ from shutil import copytree
 from threading import Event, Thread
 
 import httpx
+import psutil
 import pytest
 
 from flows import cancelling
@@ -25,6 +26,7 @@ from tests.runs import (
     start,
     starts_of,
     wait_for,
+    wait_until_heard,
     workers_of,
 )
 
@@ -53,7 +55,7 @@ def test_a_cancelled_run_ends_and_the_next_one_goes_on(prefect_api, tiny_plate, 
     def after_the_first_well(outcome, through, wells):
         if not asked:
             asked.append(cancel_last_run(prefect_api, "analyse"))
-            time.sleep(2)
+            wait_until_heard()
 
     with pytest.raises(StoppedError, match=r"tiny\.zarr: stopped"):
         run_flow(str(tiny_plate), HERE, after_the_first_well)
@@ -75,7 +77,7 @@ def test_a_cancelled_night_stops_its_plate_and_begins_no_other(prefect_api, tiny
     def after_the_first_plate(record):
         if not asked:
             asked.append(cancel_last_run(prefect_api, "nightly"))
-            time.sleep(2)
+            wait_until_heard()
 
     night = NightSettings(unchanged_min=0, exclude=("*_truth.zarr",))
     report = run_nightly(str(tiny_plate.parent), HERE, night, after_the_first_plate)
@@ -132,12 +134,10 @@ def test_half_a_minute_after_its_cancellation_nothing_works_for_a_run(prefect_se
         wait_for(lambda: bool(starts_of(url)), run)
         workers = workers_of(run)
         asked = cancel_last_run(prefect_server.api, "analyse")
-        begun = time.monotonic()
-        assert run.wait(30) == EXIT_STOPPED, log_of(url)
-        assert not any(worker.is_running() for worker in workers)
-        took = time.monotonic() - begun
+        assert not psutil.wait_procs(workers, timeout=30)[1]
+        # what it has left to tell
+        assert run.wait(120) == EXIT_STOPPED, log_of(url)
     assert len(workers) == 2
-    assert took < 30
     assert httpx.get(asked, timeout=30).json()["state"]["type"] == "CANCELLED"
     assert "Traceback" not in log_of(url)
 

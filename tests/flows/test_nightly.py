@@ -1,7 +1,6 @@
 """A night on a real Prefect server: a sub-flow per plate, a summary as artifact, mail and chat."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -31,6 +30,7 @@ from hcs.run.night_report import NightReport, PlateRecord
 from hcs.run.night_settings import NightSettings
 from hcs.settings import Settings, load_settings
 from tests.plates import make_plate, still_ground
+from tests.runs import wait_until_heard
 
 pytestmark = [
     pytest.mark.integration,
@@ -280,6 +280,33 @@ def test_an_api_that_is_gone_costs_no_plate(prefect_api, tmp_path, monkeypatch):
 # messages
 
 
+def test_who_was_away_when_the_night_began_sends_its_message_all_the_same(
+    prefect_api, tmp_path, web_sink, monkeypatch
+):
+    def gone(*_arguments: object, **_options: object) -> None:
+        raise ConnectionError("all connection attempts failed")
+
+    url, posted = web_sink
+    _save_blocks(url, 1)
+    make_plate(tmp_path / "a.zarr", {"A/01": FEW})
+    night = NightSettings(unchanged_min=0, notify=("custom-webhook/screens",))
+    with monkeypatch.context() as away:
+        away.setattr("flows.nightly.run_from_command", gone)
+        (warning,) = run_nightly(str(tmp_path), here(), night).warnings
+    assert warning == "Prefect's API did not answer: this night is not seen there"
+    assert warning in posted[-1]["text"]
+    # the flow begins, and then it is away for a moment
+    load, looks = Block.load, []
+
+    def away_at_first(name: str) -> Block:
+        looks.append(name)
+        return gone() if len(looks) == 1 else load(name)
+
+    monkeypatch.setattr("flows.notify.Block.load", away_at_first)
+    assert run_nightly(str(tmp_path), here(), night).warnings == ()
+    assert len(posted) == 2
+
+
 def test_a_night_that_is_cancelled_tells_itself_how_far_it_was(
     server, tmp_path, web_sink, monkeypatch
 ):
@@ -294,7 +321,7 @@ def test_a_night_that_is_cancelled_tells_itself_how_far_it_was(
         # after the first well
         if not cancelled:
             cancelled.append(server.cancel(server.last_night()))
-            time.sleep(2)
+            wait_until_heard()
 
     monkeypatch.setattr("flows.progress.Progress.move", cancel)
     night = NightSettings(unchanged_min=0, notify=("custom-webhook/screens",))

@@ -41,7 +41,9 @@ def test_the_bar_moves_now_and_then_however_many_wells_end_and_to_its_end(monkey
 
 def test_an_api_that_hangs_holds_up_no_well(monkeypatch):
     answers, shares = Event(), Queue()
-    monkeypatch.setattr(progress, "create_progress_artifact", lambda *_: uuid4())
+    monkeypatch.setattr(
+        progress, "create_progress_artifact", lambda share, *_: shares.put(share) or uuid4()
+    )
     monkeypatch.setattr(progress, "create_table_artifact", lambda *_: answers.wait() and uuid4())
     monkeypatch.setattr(
         progress, "update_progress_artifact", lambda _, share, __: shares.put(share)
@@ -66,11 +68,12 @@ def test_while_a_plate_is_worked_on_the_time_left_is_told(monkeypatch):
 
     for name in ("create_progress_artifact", "update_progress_artifact"):
         monkeypatch.setattr(progress, name, hear)
-    seconds = count(0, 20)
+    # planned, and waited for workers
+    seconds = count(7200, 20)
     watched = Progress("p", lambda: next(seconds))
     # two wells were done before this run
     for through, well in enumerate(("A/01", "A/02", "A/03"), start=3):
-        watched.move(WellOutcome(WellPath.parse(well), "done"), through, 6)
+        watched.move(WellOutcome(WellPath.parse(well), "done", seconds=20.0), through, 6)
         watched.show_bar()
     assert [arguments[2].split(";")[0] for arguments in told] == [
         "3 of 6 wells, 1 min left",
@@ -157,6 +160,31 @@ def test_an_api_in_trouble_is_left_alone_for_a_while_and_hears_the_end(monkeypat
     watched.stop()
     assert asked[-1][1] == "p-wells"
     assert caplog.text.count("Prefect's API does not answer") == 1
+
+
+def test_the_last_table_of_a_stopped_run_is_shown_though_a_call_before_it_hangs(monkeypatch):
+    hangs, answers, shown = Event(), Event(), []
+
+    def create(*arguments):
+        if not hangs.is_set():
+            hangs.set()
+            answers.wait()
+            raise httpx.ReadTimeout("no answer")
+        shown.append(arguments)
+        return uuid4()
+
+    monkeypatch.setattr(progress, "create_table_artifact", create)
+    watched = Progress("p")
+    hanging, stopping = Thread(target=watched._show_wells), Thread(target=watched.stop)
+    hanging.start()
+    hangs.wait()
+    stopping.start()
+    # it waits for the call, or has done what it could
+    stopping.join(0.2)
+    answers.set()
+    stopping.join()
+    hanging.join()
+    assert [text.split(":")[0] for _, _, text in shown] == ["stopped"]
 
 
 def test_trouble_that_two_threads_meet_together_is_told_once(monkeypatch):

@@ -67,7 +67,7 @@ def test_a_signal_to_every_process_ends_a_run_as_ctrl_c_does(tiny_plate, home, e
         # as Slurm's scancel does, or a machine that goes down
         for one in [first, *first.children(recursive=True)]:
             one.terminate()
-        assert run.wait(30) == EXIT_STOPPED, log_of(tiny_plate)
+        assert run.wait(120) == EXIT_STOPPED, log_of(tiny_plate)
     assert "hcs: stopped; run the same command again to go on" in log_of(tiny_plate)
     with closing(sqlite3.connect(home / "prefect.db")) as database:
         states = [name for (name,) in database.execute("select state_name from flow_run")]

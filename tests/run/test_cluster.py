@@ -16,9 +16,10 @@ import pytest
 from hcs.errors import FramesError, SettingsError, StoppedError, WorkerError
 from hcs.plate.storage import Storage
 from hcs.run.attempts import Attempts
-from hcs.run.calls import Call, CallTimeoutError, Cluster
+from hcs.run.calls import Call, CallTimeoutError, Cluster, _AtWork
 from hcs.run.cluster import open_cluster
 from hcs.run.stopping import Stop
+from hcs.run.threads import is_any_hanging
 from hcs.settings import RunSettings, check_settings
 
 ERRORS = {"io": OSError("flaky disk"), "input": FramesError("1 frame"), "bug": KeyError("label")}
@@ -221,6 +222,52 @@ def test_work_that_takes_too_long_each_time_is_reported(threads, tmp_path):
         hurried.run(slow, once)
 
 
+def test_time_in_a_queue_does_not_count(attempts):
+    with (
+        open_cluster(RunSettings(dask="none", workers=1, timeout_s=1.5)) as cluster,
+        ThreadPoolExecutor(3) as threads,
+    ):
+        calls = [Call(f"well-{i}", time.sleep, (1.0,)) for i in range(3)]
+        list(threads.map(lambda one: cluster.run(one, attempts), calls))
+    assert [attempts.count(one.name) for one in calls] == [1] * 3
+
+
+def test_what_hangs_is_ended_however_early_it_started(threads, attempts, monkeypatch):
+    hurried = Cluster(threads._workers, timeout_s=0.2)
+    submit = threads._workers.submit
+
+    def late(call: Call, attempts: Attempts) -> object:
+        future = submit(call, attempts)
+        while not attempts.most(call.name):
+            time.sleep(0.01)
+        return future
+
+    monkeypatch.setattr(threads._workers, "submit", late)
+    once = Attempts(attempts.companion, token=1, limit=1)
+    with pytest.raises(CallTimeoutError, match="well took longer"):
+        hurried.run(Call("well", time.sleep, (60,)), once)
+
+
+def test_a_retired_start_is_no_longer_at_work(attempts):
+    now, work = [0.0], None
+    with patch("hcs.run.calls.time.monotonic", lambda: now[0]):
+        work = _AtWork("well", attempts, 10.0)
+        attempts.retire("well", attempts.start("well"))
+        for now[0] in range(1, 100):
+            assert not work.is_late()
+        attempts.start("well")
+        late = [at for now[0] in range(100, 120) if work.is_late() and (at := now[0])]
+    # seen when it was looked for
+    assert late[0] == 110
+
+
+def test_a_thread_that_hangs_has_its_place_taken(attempts, tmp_path):
+    with open_cluster(RunSettings(dask="none", workers=1, timeout_s=0.5)) as cluster:
+        assert cluster.run(call(tmp_path, "stuck", "sleep", "sleep", "ok"), attempts) == "stuck ok"
+        assert cluster.run(call(tmp_path, "next", "ok"), attempts) == "next ok"
+    assert is_any_hanging()
+
+
 @pytest.mark.integration
 def test_no_scheduler_at_an_address_is_said(monkeypatch):
     monkeypatch.setattr("hcs.run.cluster._WORKERS_WITHIN_S", 1)
@@ -345,6 +392,21 @@ def test_local_workers_that_are_gone_for_good_end_the_work_that_waits_for_them(
                 cluster.run(Call(name, abs, (argument,)), attempts)
 
 
+def gone(cluster: Cluster, others: object) -> None:
+    """Return when a scheduler has no workers any more."""
+    others.scale(0)
+    while cluster._workers._client.scheduler_info(n_workers=-1)["workers"]:
+        time.sleep(0.05)
+
+
+@pytest.mark.integration
+def test_a_worker_that_left_meanwhile_need_not_be_killed(processes, monkeypatch):
+    client = processes._workers._client
+    monkeypatch.setattr(client, "processing", lambda: {"tcp://127.0.0.1:1": ["gone"]})
+    future = client.submit(abs, -3, key="gone")
+    processes._workers.stop(future)
+
+
 @pytest.mark.integration
 def test_workers_of_others_that_go_are_waited_for_but_not_for_ever(monkeypatch, attempts, caplog):
     from distributed import LocalCluster
@@ -355,15 +417,14 @@ def test_workers_of_others_that_go_are_waited_for_but_not_for_ever(monkeypatch, 
         open_cluster(RunSettings(dask=others.scheduler_address)) as cluster,
         ThreadPoolExecutor(1) as thread,
     ):
-        others.scale(0)
+        gone(cluster, others)
         found = thread.submit(cluster.run, Call("well", abs, (-3,)), attempts)
         while "has no workers: waiting for them" not in caplog.text:
+            assert not found.done()
             time.sleep(0.05)
         others.scale(1)
-        assert found.result() == 3
-        others.scale(0)
-        while cluster._workers._client.scheduler_info(n_workers=-1)["workers"]:
-            time.sleep(0.05)
+        assert found.result(60) == 3
+        gone(cluster, others)
         monkeypatch.setattr("hcs.run.missing.Missing.patience_s", 0.5)
         with pytest.raises(WorkerError, match=r"has had no workers for 0\.5 s"):
             cluster.run(Call("last", abs, (-3,)), attempts)

@@ -2,12 +2,19 @@
 
 import threading
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from hcs.errors import LockedError, MissingError, PlateError, StoppedError, WorkerError
+from hcs.errors import (
+    LockedError,
+    MissingError,
+    NoWorkersError,
+    PlateError,
+    StoppedError,
+    WorkerError,
+)
 from hcs.plate.lock import acquire
 from hcs.plate.open import open_plate
 from hcs.plate.output import make_output
@@ -20,7 +27,7 @@ from hcs.run.night import run_night
 from hcs.run.night_look import is_done
 from hcs.run.night_run import PlateRun
 from hcs.run.night_settings import NightSettings
-from hcs.run.outcome import Failure, OnOutcome, Report, WellOutcome
+from hcs.run.outcome import Failure, OnOutcome, Report, WellOutcome, failure_of
 from hcs.run.plan import make_plan
 from hcs.run.stopping import Stop
 from hcs.settings import Settings, load_settings
@@ -274,6 +281,34 @@ def test_a_night_that_is_stopped_while_it_looks_at_a_plate_tells_so(night, monke
     assert (states(report), report.exit_code, night.ran) == ({"a": "stopped"}, 130, [])
 
 
+@pytest.mark.parametrize("how", ["no scheduler", "each well", "the last well"])
+def test_plates_that_found_no_workers_are_taken_up_again_when_there_are_some(night, how):
+    for name in ("a", "b"):
+        night.plate(name)
+    begun = night.time
+    lacking = NoWorkersError("the scheduler at tls://there:8786 has no workers", hint="start some")
+
+    def away() -> object:
+        if night.time - begun > timedelta(minutes=10):
+            return None
+        if how == "no scheduler":
+            raise lacking
+        if how == "the last well":
+            night.hear(WellOutcome(WellPath.parse("A/02"), "done"), 1, 2)
+        return WellOutcome(WELL, "failed", failure=failure_of(lacking))
+
+    night.script |= {"a": away, "b": away}
+    first = night()
+    assert states(first) == {"a": "no workers", "b": "no workers"}
+    assert (first.exit_code, first.is_trouble) == (1, True)
+    night.time = begun
+    night.ran.clear()
+    report = night(until=night.until(minutes=100), time_zone="UTC", look_every_min=30)
+    assert night.ran == ["a", "b"] * 2
+    assert states(report) == {"a": "done", "b": "done"}
+    assert report.exit_code == 0
+
+
 def test_ctrl_c_while_nothing_is_there_to_do_ends_the_night(night):
     night.script["sleep"] = stop(KeyboardInterrupt())
     report = night(until=night.until(minutes=100), time_zone="UTC", look_every_min=30)
@@ -313,6 +348,44 @@ def test_the_margin_makes_room_for_surprises(night):
     night.ran.clear()
     assert states(night(until=night.until(minutes=12), time_zone="UTC")) == {"a": "no time left"}
     assert states(night(until=night.until(minutes=13), time_zone="UTC")) == {"a": "done"}
+
+
+def test_a_plate_is_not_measured_while_it_waits(night):
+    for name in ("a", "b"):
+        night.plate(name)
+    night.takes_s = 11 * 3600
+
+    def after_a_long_queue() -> None:
+        night.hear(WellOutcome(WELL, "done", seconds=600), 1, 1)
+
+    night.script["a"] = after_a_long_queue
+    night(until=night.until(minutes=13 * 60), time_zone="UTC", margin=1.0, exclude=("b*",))
+    night.ran.clear()
+    assert states(night(until=night.until(minutes=11), time_zone="UTC", exclude=("a*",))) == {
+        "b": "no time left"
+    }
+    report = night(until=night.until(minutes=13), time_zone="UTC", exclude=("a*",))
+    assert states(report) == {"b": "done"}
+    assert report.plates[0].expected_s == pytest.approx(600)
+
+
+def test_one_slow_plate_does_not_end_all_nights(night):
+    night.plate("a")
+    night.takes_s = 12.5 * 3600
+    night(until=night.until(minutes=13 * 60), time_zone="UTC")
+    night.takes_s, tried = 3600, 0
+    night.plate("b")
+    while "b" not in night.ran:
+        tried += 1
+        assert tried < 10
+        # the next evening
+        night.time += timedelta(days=1)
+        night(until=night.until(minutes=13 * 60), time_zone="UTC", exclude=("a*",))
+    assert tried > 1
+    night.plate("c")
+    assert states(
+        night(until=night.until(minutes=8 * 60), time_zone="UTC", exclude=("[ab]*",))
+    ) == {"c": "done"}
 
 
 def test_nothing_is_begun_after_the_hour(night):

@@ -48,6 +48,22 @@ def test_who_wants_to_be_called_is_called_once_inside_of_the_block_only():
     assert called == ["in time", "late, but not too late"]
 
 
+def test_all_are_called_though_one_of_them_fails():
+    called, stop = list[str](), Stop()
+
+    def fails():
+        raise OSError("one that just left")
+
+    with (
+        stop.calling(lambda: called.append("first")),
+        stop.calling(fails),
+        stop.calling(lambda: called.append("last")),
+        pytest.raises(OSError, match="just left"),
+    ):
+        stop.ask()
+    assert called == ["last", "first"]
+
+
 def test_what_is_gone_through_ends_when_somebody_asks():
     stop, seen = Stop(), list[int]()
     items = stop.heeded(range(5))

@@ -1,13 +1,17 @@
 """How many wells are on their way at once, while workers come and go."""
 
+import time
 from concurrent.futures import Future
+from threading import Event, Thread
 
 import pytest
 
 from hcs.plate.path import WellPath
 from hcs.run import visits
 from hcs.run.calls import scheduler_lost
-from hcs.run.visits import spread
+from hcs.run.outcome import WellOutcome
+from hcs.run.stopping import Stop
+from hcs.run.visits import Visits, spread
 
 WELLS = [WellPath("A", f"{column:02d}") for column in range(1, 13)]
 
@@ -36,6 +40,30 @@ def test_as_many_wells_are_on_their_way_as_there_may_be_at_that_moment():
     assert sorted(map(str, seen)) == list(map(str, WELLS))
     assert most[:4] == [1, 2, 1, 2]
     assert max(most) == 5
+
+
+def test_who_hears_of_wells_hears_of_more_and_more_that_are_through():
+    outcomes = {well: WellOutcome(well, "waiting") for well in WELLS[:2]}
+    heard, second_asked = list[int](), Event()
+
+    def hear(outcome: WellOutcome, through: int, wells: int) -> None:
+        if outcome.well == WELLS[0]:
+            # as long as a disk may take to note a failure
+            second_asked.wait(60)
+            time.sleep(0.1)
+        heard.append(through)
+
+    visits = Visits(None, None, None, outcomes, hear, Stop())
+    first = Thread(target=visits._note, args=(WellOutcome(WELLS[0], "failed"), 1))
+    first.start()
+    while outcomes[WELLS[0]].state == "waiting":
+        time.sleep(0.01)
+    second = Thread(target=visits._note, args=(WellOutcome(WELLS[1], "done"), 1))
+    second.start()
+    second_asked.set()
+    first.join()
+    second.join()
+    assert heard == [1, 2]
 
 
 class Workers:
