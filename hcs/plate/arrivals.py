@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 _THREADS = 8
 _RESULTS = ("labels", "tables")
 _METADATA = (".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json")
+# of a file of chunks, whichever version and separator: "c/12/0/0", "12.0.0"
+_FIRST_INDEX = re.compile(r"(?:c[/.])?([0-9]{1,9})(?:[/.]|$)")
 # a file that people type is smaller by far
 _LARGEST_READ = 64_000
 
@@ -37,13 +41,13 @@ class Pixels:
 
     Parameters
     ----------
-    fields : frozenset of str
-        Those of which there is at least one file, ``"B/03/0"``.
+    blocks : mapping of str to frozenset of int
+        Which files there are along the first axis of an array, ``{"B/03/0/0": {0, 1}}``.
     changed : datetime or None
         When the youngest file was written or put in place; None where there is no file.
     """
 
-    fields: frozenset[str]
+    blocks: Mapping[str, frozenset[int]]
     changed: datetime | None
 
 
@@ -96,7 +100,7 @@ def is_product(plate: Plate) -> bool:
 
 
 def pixels_of(plate: Plate) -> Pixels:
-    """Return since when the pixels of a plate rest, and which fields have some.
+    """Return since when the pixels of a plate rest, and of which frames there are some.
 
     What counts is the last change of a file's name or content: copying tools give a file the date
     of its source, but cannot hide when they did it.
@@ -110,15 +114,15 @@ def pixels_of(plate: Plate) -> Pixels:
     url = plate.images.url
     files, root = _open(url)
 
-    def look(well: WellPath) -> tuple[set[str], datetime | None]:
+    def look(well: WellPath) -> tuple[dict[str, set[int]], datetime | None]:
         with read_errors(url):
             return _look(files.find(f"{root}/{well}", detail=True), root)
 
     with ThreadPoolExecutor(_THREADS) as threads:
         looked = list(threads.map(look, plate.layout.wells))
     changed = [when for _, when in looked if when]
-    fields = (field for found, _ in looked for field in found)
-    return Pixels(frozenset(fields), max(changed, default=None))
+    blocks = {array: frozenset(there) for found, _ in looked for array, there in found.items()}
+    return Pixels(blocks, max(changed, default=None))
 
 
 def state_of(plate: str) -> str:
@@ -257,14 +261,17 @@ def _folders_in(files: Any, url: str) -> Iterator[str]:  # noqa: ANN401 - fsspec
             yield f"{scheme}://{name}" if scheme else name
 
 
-def _look(found: Mapping[str, Mapping[str, Any]], root: str) -> tuple[set[str], datetime | None]:
-    fields, changed = set[str](), list[datetime]()
+def _look(
+    found: Mapping[str, Mapping[str, Any]], root: str
+) -> tuple[dict[str, set[int]], datetime | None]:
+    blocks, changed = defaultdict[str, set[int]](set), list[datetime]()
     for name, about in found.items():
         parts = name[len(root) + 1 :].split("/")
         if len(parts) > 3 and parts[3] not in _RESULTS and parts[-1] not in _METADATA:
-            fields.add("/".join(parts[:3]))
             changed.append(_changed(about))
-    return fields, max(changed, default=None)
+            if first := _FIRST_INDEX.match("/".join(parts[4:])):
+                blocks["/".join(parts[:4])].add(int(first[1]))
+    return blocks, max(changed, default=None)
 
 
 def _changed(about: Mapping[str, Any]) -> datetime:

@@ -28,10 +28,13 @@ class PlateCheck:
     problems : tuple of (WellPath, str)
         What prevents work on a well, in the order of the plate; the other wells can be worked on.
     warnings : tuple of str
+    images : tuple of FieldImage
+        Of the fields whose metadata can be read.
     """
 
     problems: tuple[tuple[WellPath, str], ...]
     warnings: tuple[str, ...]
+    images: tuple[FieldImage, ...]
 
 
 def check_plate(
@@ -75,7 +78,7 @@ def find_problems(
     order = {well: number for number, well in enumerate(asked)}
     problems.sort(key=lambda problem: order[problem[0]])
     odd = (*_odd_sizes(images), *_unverifiable(plate, images), *_is_truth(plate, images))
-    return PlateCheck(tuple(problems), (*plate.warnings, *odd))
+    return PlateCheck(tuple(problems), (*plate.warnings, *odd), tuple(images))
 
 
 def _look(plate: Plate, path: WellPath, channel: str | None) -> tuple[list[FieldImage], list[str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from hcs.plate.arrivals import is_beside, pixels_of
 from hcs.plate.check import find_problems
+from hcs.plate.metadata import FieldImage
 from hcs.plate.open import Plate
 from hcs.plate.storage import Storage
 from hcs.run.budget import in_words
@@ -76,7 +77,7 @@ def arrival_of(plate: Plate, night: NightSettings, now: datetime) -> Arrival:
         ago, asked = in_words(rest.total_seconds()), in_words(night.unchanged_min * 60)
         why = f"its pixels changed {ago} ago, and shall rest for {asked}"
         return Arrival("arriving", why)
-    lacking = _lacking(plate, pixels.fields)
+    lacking = _lacking(plate, pixels.blocks)
     if not lacking:
         return Arrival("arrived", f"complete and unchanged for {in_words(rest.total_seconds())}")
     why = f"incomplete: {_some(lacking)}; unchanged for {in_words(rest.total_seconds())}"
@@ -88,18 +89,33 @@ def arrival_of(plate: Plate, night: NightSettings, now: datetime) -> Arrival:
     return Arrival("arriving", f"{why}, taken as it is after {in_words(limit * 3600)}")
 
 
-def _lacking(plate: Plate, with_pixels: frozenset[str]) -> list[str]:
+def _lacking(plate: Plate, blocks: Mapping[str, frozenset[int]]) -> list[str]:
     """Return what the plate's metadata list and the disk does not hold."""
-    problems = find_problems(plate).problems
-    broken = {well for well, _ in problems}
-    empty = [
-        f"field {field} has no pixels"
-        for well in plate.layout.wells
-        if well not in broken
-        for field in plate.well(well).fields
-        if str(field) not in with_pixels
+    found = find_problems(plate)
+    broken = {well for well, _ in found.problems}
+    lacking = [
+        f"field {image.path} has no pixels{of_frames}"
+        for image in found.images
+        if image.path.well not in broken
+        if (of_frames := _frames_without(image, blocks)) is not None
     ]
-    return [*(text for _, text in problems), *empty]
+    return [*(text for _, text in found.problems), *lacking]
+
+
+def _frames_without(image: FieldImage, blocks: Mapping[str, frozenset[int]]) -> str | None:
+    """Return in words of which frames a field has no file; None where it has one of each.
+
+    Files of frames that show nothing may be left out, too: nobody can tell.
+    """
+    finest = image.levels[0]
+    there = blocks.get(f"{image.path}/{finest.path}", frozenset())
+    if not there:
+        return ""
+    if image.axes[0] != "t":
+        return None
+    unit = (finest.shards or finest.chunks)[0]
+    lacking = [n for n in range(0, image.n_frames, unit) if n // unit not in there]
+    return f" of frame {lacking[0]}" + (" and others" if lacking[1:] else "") if lacking else None
 
 
 def _some(texts: Sequence[str]) -> str:

@@ -197,6 +197,8 @@ def record_of(url: str, report: Report) -> PlateRecord:
     failure = report.failure
     causes = Counter(one.failure.cause if one.failure else "not done" for one in report.failed)
     told = [f"{cause} ({count})" for cause, count in causes.most_common()]
+    if warned := [line for outcome in report.outcomes for line in outcome.warnings]:
+        told.append(f"warned of ({len(warned)}): {warned[0]}")
     is_lacking = NoWorkersError.cause in causes
     return PlateRecord(
         url,

@@ -64,8 +64,8 @@ class NightSettings(BaseModel):
     incomplete_after_h: float | None = Field(
         default=24,
         ge=0,
-        description="hours after which a plate that lacks wells or fields is analysed as it is, "
-        "without a sentinel; null for never",
+        description="hours after which a plate that lacks wells, fields or frames is analysed as "
+        "it is, without a sentinel; null for never",
     )
     depth: int = Field(
         default=3, ge=1, le=10, description="levels of folders looked into; 1 for the folder only"

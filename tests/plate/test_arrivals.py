@@ -71,7 +71,7 @@ def test_a_folder_that_may_not_be_read_costs_its_own_plates_only(tmp_path, monke
 def test_the_pixels_of_each_field_count_and_nothing_else(root_url):
     plate = make_plate(f"{root_url}/p.zarr", {"A/01": FEW, "A/02": FEW, "B/01": FEW})
     before = pixels_of(plate)
-    assert before.fields == {"A/01/0", "A/02/0", "B/01/0"}
+    assert before.blocks == {f"{well}/0/0": {0, 1} for well in ("A/01", "A/02", "B/01")}
     assert datetime.now(UTC) - before.changed < timedelta(minutes=5)
     fill(root_url, "p.zarr/A/01/0/labels/x/0/0", "p.zarr/A/01/0/tables/t/x", "p.zarr/A/01/.zattrs")
     assert pixels_of(plate) == before
@@ -81,7 +81,7 @@ def test_a_plate_without_pixels_never_changed(root_url):
     plate = make_plate(f"{root_url}/p.zarr", {"A/01": FEW})
     plate.storage.delete("A/01")
     assert pixels_of(plate).changed is None
-    assert pixels_of(plate).fields == frozenset()
+    assert pixels_of(plate).blocks == {}
 
 
 def test_the_date_of_the_source_hides_no_copy(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from hcs.plate.open import open_plate
 from hcs.plate.output import make_output
+from hcs.plate.path import FieldPath
 from hcs.plate.storage import Storage
 from hcs.run.arrivals import arrival_of, sentinel_of
 from hcs.run.night_settings import NightSettings
@@ -73,6 +74,24 @@ def test_a_field_without_pixels_is_waited_for(plate):
     why = "incomplete: field A/02/0 has no pixels; unchanged for 1 h 30 min"
     assert told(plate, 90) == (False, f"{why}, taken as it is after 24 h 0 min")
     assert told(plate, 90, incomplete_after_h=None) == (False, why)
+
+
+@pytest.mark.parametrize(
+    ("version", "storage"), [("0.4", "chunked"), ("0.5", "chunked"), ("0.5", "sharded")]
+)
+def test_frames_that_are_not_there_yet_are_waited_for(tmp_path, version, storage):
+    frames = still_ground(0, n_frames=4, side=32)
+    wells = {"A/01": frames, "A/02": frames}
+    plate = make_plate(tmp_path / "p.zarr", wells, version, storage)
+    assert told(plate, 90)[0]
+    # a copy goes through files by name
+    image = plate.field_image(FieldPath.parse("A/02/0"))
+    prefix = "c/" if version == "0.5" else ""
+    for number in (2, 3):
+        plate.storage.delete(f"A/02/0/{image.levels[0].path}/{prefix}{number}")
+    why = "incomplete: field A/02/0 has no pixels of frame 2 and others; unchanged for 1 h 30 min"
+    assert told(plate, 90) == (False, f"{why}, taken as it is after 24 h 0 min")
+    assert told(plate, 25 * 60)[0]
 
 
 def test_a_plate_that_stays_incomplete_is_taken_as_it_is_after_a_day_or_never(plate):

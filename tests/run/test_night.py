@@ -309,6 +309,14 @@ def test_plates_that_found_no_workers_are_taken_up_again_when_there_are_some(nig
     assert report.exit_code == 0
 
 
+def test_what_wells_warned_of_stands_in_the_summary(night):
+    night.plate("a")
+    log = ("INFO ssl, not done yet", "WARNING frame 3 has no chunk", "WARNING frame 4 has no chunk")
+    night.script["a"] = lambda: WellOutcome(WELL, "done", log=log)
+    (record,) = night().plates
+    assert (record.state, record.why) == ("done", "warned of (2): A/01: frame 3 has no chunk")
+
+
 def test_ctrl_c_while_nothing_is_there_to_do_ends_the_night(night):
     night.script["sleep"] = stop(KeyboardInterrupt())
     report = night(until=night.until(minutes=100), time_zone="UTC", look_every_min=30)
