@@ -1,6 +1,6 @@
 """Random corruption of chunks, manifests and markers: detected or harmless, and ours is repaired.
 
-``HCS_FAULTS`` says how many for each plate and kind of file, a few dozen if it is not set, and
+``HCS_FAULTS`` says half of how many for each plate and kind of file, 24 if it is not set, and
 ``HCS_FAULTS_SEED`` which.
 """
 
@@ -24,7 +24,9 @@ from hcs.settings import Settings, load_settings
 from tests.corruptions import corruptions, markers, outputs, repair
 from tests.plates import make_plate, moving_cells, results_of
 
-N = int(os.environ.get("HCS_FAULTS", "24"))
+# two plates, each with four kinds of files, of which one is documents of the input: 1 200 of the
+# others where a hundred are asked for
+N = 2 * int(os.environ.get("HCS_FAULTS", "12"))
 SEED = int(os.environ.get("HCS_FAULTS_SEED", "0"))
 HERE = ("run.dask=none", "run.workers=1")
 WELLS = {"A/01": moving_cells(0, 2), "A/02": moving_cells(1, 2)}
