@@ -1,4 +1,4 @@
-"""The certificate of Dask's connections: said while there is time to make another."""
+"""The certificate of Dask's connections: said where it ends soon, and where there is none."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import logging
 import ssl
 import time
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 _log = logging.getLogger(__name__)
 
 _SOON_S = 30 * 86400.0
+_HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def warn_of_its_end(path: str | None) -> None:
@@ -27,6 +29,23 @@ def warn_of_its_end(path: str | None) -> None:
             "the certificate %s is good until %s: make another in time (deploy/README.md)",
             path,
             datetime.fromtimestamp(ends, UTC).date(),
+        )
+
+
+def warn_of_none(address: str) -> None:
+    """Warn where a scheduler on another machine asks nobody for a certificate.
+
+    Parameters
+    ----------
+    address : str
+        ``tcp://host:8786``.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "tls" and parts.hostname not in _HERE:
+        _log.warning(
+            "the scheduler at %s asks for no certificate: whoever can reach it runs code on its "
+            "workers; deploy/README.md says how to make one",
+            address,
         )
 
 

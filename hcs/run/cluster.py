@@ -10,7 +10,7 @@ from typing import Any
 
 from hcs.errors import NoWorkersError, WorkerError
 from hcs.run.calls import Cluster, Workers
-from hcs.run.certificate import warn_of_its_end
+from hcs.run.certificate import warn_of_its_end, warn_of_none
 from hcs.run.dask_settings import DASK_SET
 from hcs.run.missing import Missing
 from hcs.run.steps import GPU
@@ -199,6 +199,7 @@ def _existing(settings: RunSettings, stop: Stop) -> Iterator[Workers]:
 
     if settings.dask.startswith("tls://"):
         warn_of_its_end(dask.config.get("distributed.comm.tls.ca-file"))
+    warn_of_none(settings.dask)
     try:
         client = Client(settings.dask, timeout=_WORKERS_WITHIN_S, set_as_default=False)
     except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ import dask
 import pytest
 
 from hcs.errors import WorkerError
-from hcs.run.certificate import warn_of_its_end
+from hcs.run.certificate import warn_of_its_end, warn_of_none
 from hcs.run.cluster import open_cluster
 from hcs.settings import RunSettings
 from tests.deployed import documented
@@ -35,6 +35,28 @@ def test_a_certificate_that_ends_within_thirty_days_is_said(days, tmp_path, capl
 def test_a_certificate_of_the_readme_is_good_for_long(tmp_path, caplog):
     warn_of_its_end(certificate(tmp_path, 730))
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("address", "is_said"),
+    [
+        ("tcp://10.0.0.1:8786", True),
+        ("tcp://cluster:8786", True),
+        ("tcp://127.0.0.1:8786", False),
+        ("tcp://localhost:8786", False),
+        ("tls://10.0.0.1:8786", False),
+    ],
+)
+def test_a_scheduler_elsewhere_that_asks_for_no_certificate_is_said(address, is_said, caplog):
+    warn_of_none(address)
+    assert caplog.messages == (
+        [
+            f"the scheduler at {address} asks for no certificate: whoever can reach it runs code on "
+            "its workers; deploy/README.md says how to make one"
+        ]
+        if is_said
+        else []
+    )
 
 
 def test_what_is_no_certificate_is_left_to_dask(tmp_path, caplog):
