@@ -46,8 +46,10 @@ def start_server() -> Callable[[], None]:
     """
     from prefect.context import refresh_global_settings_context
 
-    port = _free_port()
-    server = _spawn(port)
+    # held from here on: nobody else gets the port while the server starts
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = _spawn(listener)
+        port = listener.getsockname()[1]
     # after Prefect's own threads, which end before and have something left to say
     atexit.register(_end, server)
     api = f"http://127.0.0.1:{port}/api"
@@ -57,17 +59,14 @@ def start_server() -> Callable[[], None]:
     return lambda: _wait_for(f"{api}/health", server)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def _spawn(port: int) -> subprocess.Popen[bytes]:
+def _spawn(listener: socket.socket) -> subprocess.Popen[bytes]:
+    number = listener.fileno()
     # -P: a folder named flows where the user stands is not ours
-    command = [sys.executable, "-P", "-m", "flows.temporary_server", str(port)]
+    command = [sys.executable, "-P", "-m", "flows.temporary_server", str(number)]
     # not reached by Ctrl-C
-    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, start_new_session=True, pass_fds=[number]
+    )
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
@@ -92,7 +91,7 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
             time.sleep(0.1)
 
 
-def _serve(port: int) -> None:
+def _serve(listener: socket.socket) -> None:
     """Be the server, until the one who started it is gone."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
@@ -103,14 +102,12 @@ def _serve(port: int) -> None:
     config = uvicorn.Config(
         "prefect.server.api.server:create_app",
         factory=True,
-        host="127.0.0.1",
-        port=port,
         log_level="critical",
     )
     server = uvicorn.Server(config)
     threading.Thread(target=_end_with_parent, args=(server,), daemon=True).start()
     # it takes signals only in the main thread
-    serving = threading.Thread(target=server.run, daemon=True)
+    serving = threading.Thread(target=server.run, args=([listener],), daemon=True)
     serving.start()
     serving.join()
 
@@ -124,4 +121,4 @@ def _end_with_parent(server: uvicorn.Server) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(socket.socket(fileno=int(sys.argv[1])))
