@@ -19,11 +19,14 @@ _SECRET_NAME = re.compile(
 _FILE_NAME = re.compile(r"_(FILE|PATH|DIR)$")
 # a shorter one is no secret, and would hide half of each sentence
 _SHORTEST = 8
+# a name may have 64 MiB, and is on a page or in a row nothing that anybody reads
+_LONGEST = 30_000
+# patterns read each letter a few times at most, however long the text is and whatever it repeats
 _USER = re.compile(r"(?<=://)[^\s/@'\"]+@")
-_QUERY = re.compile(r"(\w+://[^\s?'\"]+)\?[^\s'\")]+")
+_QUERY = re.compile(r"(?<=://)((?:(?!://)[^\s?'\"])+)\?[^\s'\")]+")
 # of a signed URL without its beginning
 _PARAMETER = re.compile(
-    r"((?:x-(?:amz|goog)-\w[\w-]*|signature|sig|token|access_token|password|passwd|secret|api_?key)"
+    r"((?:x-(?:amz|goog)-\w[\w-]{0,40}|signature|sig|token|access_token|password|passwd|secret|api_?key)"
     r"\s*[=:]\s*)[^\s&'\",;)]+",
     re.IGNORECASE,
 )
@@ -38,7 +41,7 @@ def shown(text: str) -> str:
 
     Hidden are passwords and queries of URLs, what follows ``signature=`` and the like, and the
     values of environment variables whose names say that they are secret. Letters that cannot be
-    printed become ``?``; lines stay lines.
+    printed become ``?``; lines stay lines. A text longer than any that is read ends early.
 
     Examples
     --------
@@ -49,6 +52,7 @@ def shown(text: str) -> str:
     """
     for secret in _secrets():
         text = text.replace(secret, HIDDEN)
+    text = _beginning(text)
     text = _USER.sub(f"{HIDDEN}@", text)
     text = _QUERY.sub(rf"\1?{HIDDEN}", text)
     text = _WEBHOOK.sub(rf"\1{HIDDEN}", text)
@@ -89,6 +93,15 @@ def _hide_in_attributes(error: OSError) -> None:
     for name in ("strerror", "filename"):
         if isinstance(part := getattr(error, name), str):
             setattr(error, name, shown(part))
+
+
+def _beginning(text: str) -> str:
+    """Return a text, or what of a long one ends with a whole word: half a password is not found."""
+    if len(text) <= _LONGEST:
+        return text
+    begun = text[:_LONGEST]
+    words = begun[: max(begun.rfind(" "), begun.rfind("\n")) + 1]
+    return f"{words}... ({len(text)} letters)"
 
 
 def _secrets() -> Iterator[str]:

@@ -67,6 +67,39 @@ def test_plain_texts_stay_as_they_are(monkeypatch):
     assert shown(plain) == plain
 
 
+REPEATED = [
+    "x", "x-amz-", "x-goog-a", "://", "a://a", "://?", "://a@", "://x/services/", "password",
+    "password ", "password=", "secret: '", "Bearer ", "?", "'", "\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", REPEATED)
+def test_no_text_of_a_million_letters_holds_up_a_process(monkeypatch, part):
+    # whole: what is quadratic takes an hour, with the process in its hands
+    monkeypatch.setattr("hcs.shown._LONGEST", 2 * 10**6)
+    text = part * (10**6 // len(part))
+    assert HIDDEN in shown(f"{text} sig={SECRET}")
+
+
+@pytest.mark.parametrize("end", [f"https://me:{SECRET}@host/a", f"sig={SECRET}", SECRET])
+def test_a_text_that_nobody_reads_to_its_end_ends_with_a_whole_word(monkeypatch, end):
+    monkeypatch.setenv("SMTP_PASSWORD", SECRET)
+    for left in range(len(end) + 2):
+        begun = shown(f"well {'x' * (30_000 - 6 - left)} {end} {'x' * 10**6}")
+        assert begun.endswith(" letters)")
+        assert len(begun) < 30_100
+        assert SECRET[:4] not in begun
+
+
+def test_a_name_of_a_mega_letter_is_told_shortly(tmp_path):
+    make_plate(tmp_path / "p.zarr", {"A/01": moving_cells(0)})
+    path = tmp_path / "p.zarr/.zattrs"
+    path.write_text(path.read_text().replace("A/01", "x" * 2**20))
+    with pytest.raises(PlateError, match=r"letters\)$") as caught:
+        open_plate(tmp_path / "p.zarr")
+    assert len(str(caught.value)) < 100_000
+
+
 def test_errors_logs_and_failures_hide_it(monkeypatch):
     import logging
 
