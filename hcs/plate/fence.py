@@ -7,7 +7,9 @@ from memory for a moment, since who wakes up was away for longer: the lock is ta
 only that gave no sign of life for many times as long.
 
 Between the answer and a rename there is a moment left, in which a stop does no harm: the successor
-sweeps the temporary file. A stop in the middle of the removal of a folder may still do some.
+sweeps the temporary file. A stop in the middle of the removal of a folder may still do some. So
+may one before a request to S3, which nobody sweeps; there markers are put on condition that no
+other run wrote theirs (`hcs.plate.s3`).
 """
 
 from __future__ import annotations

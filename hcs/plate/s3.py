@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import zarr.storage
 from zarr.core.sync import sync
 
-from hcs.errors import PlateError
+from hcs.errors import PlateError, StorageError
 from hcs.plate.checked import CheckedStore
 from hcs.plate.storage import Storage, check_key, check_size, read_errors, write_errors
 
@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 LONGEST_S = 600.0
 # who made an object, where several try at once
 _MAKER = "hcs-maker"
+# how often a file is put that others change meanwhile
+_TRIES = 5
+# Conflict, while another put of the same key is under way, and Precondition Failed
+_REFUSALS = (409, 412)
 
 
 @contextmanager
@@ -118,6 +122,13 @@ def _is_cut(answer: Mapping[str, Any]) -> bool:
     return bool(stop) and answer["ContentLength"] != int(stop) - int(first) + 1
 
 
+def _is_refused(error: OSError) -> bool:
+    """Tell whether the server made nothing of a put because of its condition."""
+    # the error of s3fs names the condition only where the server does, as not all do
+    answer = getattr(error.__cause__, "response", {})
+    return answer.get("ResponseMetadata", {}).get("HTTPStatusCode") in _REFUSALS
+
+
 # whole files come with a checksum, if the server keeps one
 s3fs.core.add_retryable_error(FlexibleChecksumError)
 
@@ -180,11 +191,59 @@ class S3Storage(Storage):
     def write(
         self, key: str, content: bytes, *, last_check: Callable[[], None] | None = None
     ) -> None:
-        """Write or replace a file, whole or not at all; on return it is durable."""
+        """Write or replace a file, whole or not at all; on return it is durable.
+
+        With `last_check`, only in place of what was there when that let it pass: a put may be on
+        its way for `LONGEST_S`, and others may have written meanwhile.
+
+        Raises
+        ------
+        StorageError
+            Others changed it again and again, or the server says so.
+        """
         path = self._path(key)
-        (last_check or self.fence)()
+        if last_check:
+            self._write_as_seen(path, content, last_check)
+            return
+        self.fence()
         with write_errors(f"{self.url}/{key}"):
             self._files.pipe_file(path, content)
+
+    def _write_as_seen(self, path: str, content: bytes, last_check: Callable[[], None]) -> None:
+        # nothing, to begin with: a step's marker is taken away before its first byte changes
+        seen = ""
+        for _ in range(_TRIES):
+            last_check()
+            with write_errors(f"s3://{path}"):
+                if self._put_over(path, content, seen):
+                    return
+                seen, now = self._look(path)
+            if now == content:
+                # it is ours: the answer was lost, and botocore asked again
+                return
+        raise StorageError(
+            f"cannot write s3://{path}: others change it again and again",
+            hint="see that one run at a time has the plate, then run again",
+        )
+
+    def _put_over(self, path: str, content: bytes, seen: str) -> bool:
+        """Put a file in place of the one with a tag, or of none: False where that has changed."""
+        condition = {"IfMatch": seen} if seen else {"IfNoneMatch": "*"}
+        try:
+            # in one piece, whatever its size: a put in several has no condition
+            self._files.pipe_file(path, content, chunksize=len(content) + 1, **condition)
+        except OSError as error:
+            if _is_refused(error) or (seen and isinstance(error, FileNotFoundError)):
+                return False
+            raise
+        return True
+
+    def _look(self, path: str) -> tuple[str, bytes | None]:
+        """Return the tag and the content of a file; nothing where there is none."""
+        try:
+            return str(self._files.info(path).get("ETag", "")), self._files.cat_file(path)
+        except FileNotFoundError:
+            return "", None
 
     def write_unflushed(self, files: Mapping[str, bytes]) -> None:
         """Write or replace files, each whole or not at all, several at once."""
@@ -200,7 +259,9 @@ class S3Storage(Storage):
             try:
                 # If-None-Match: the server decides
                 self._files.pipe_file(path, content, mode="create", Metadata={_MAKER: maker})
-            except FileExistsError:
+            except OSError as error:
+                if not _is_refused(error):
+                    raise
                 # it may be ours: the answer was lost, and botocore asked again
                 return bool(self._files.metadata(path).get(_MAKER) == maker)
         return True

@@ -220,6 +220,7 @@ storage = Storage.open(sys.argv[1])
 acts = {
     "create": lambda: storage.create("new", b"mine"),
     "again": lambda: storage.create("new", b"mine"),
+    "mark": lambda: storage.write("marker", b"mine", last_check=lambda: print("checked")),
 }
 for act in sys.argv[2:]:
     try: print(acts[act]())
@@ -242,3 +243,18 @@ def test_what_was_made_is_ours_where_the_answer_was_lost(s3_bucket, flaky):
     assert talk(url, flaky, "create", "again") == ["True", "False"]
     assert flaky.seen["lost"] == 1
     assert Storage.open(url).read("new") == b"mine"
+
+
+def test_a_marker_is_written_where_the_answer_was_lost(s3_bucket, flaky):
+    url = f"{s3_bucket}/{uuid.uuid4().hex}/tiny.zarr"
+    flaky.only, flaky.odds, flaky.most = "PUT", {"lost": 1.0}, 1
+    # asked again, the server finds it there
+    assert talk(url, flaky, "mark") == ["checked", "None"]
+    assert flaky.seen["lost"] == 1
+    assert Storage.open(url).read("marker") == b"mine"
+
+
+def test_a_marker_costs_one_request(s3_bucket, flaky):
+    url = f"{s3_bucket}/{uuid.uuid4().hex}/tiny.zarr"
+    assert talk(url, flaky, "mark") == ["checked", "None"]
+    assert flaky.seen["requests"] == 1

@@ -14,7 +14,7 @@ import pytest
 import zarr
 from hypothesis import given
 
-from hcs.errors import CorruptError, LockedError, MissingError, StorageError
+from hcs.errors import CorruptError, HcsError, LockedError, MissingError, StorageError
 from hcs.plate.commit import (
     EVERYTHING,
     Marker,
@@ -201,6 +201,25 @@ def test_no_marker_under_an_old_token(plate: BarePlate) -> None:
             with pytest.raises(LockedError, match="was taken over"):
                 change()
     assert read_marker(plate, WELL, "ssl") == replace(marker, token=1)
+
+
+def test_a_run_that_is_taken_over_after_its_last_check_replaces_no_marker(
+    plate: BarePlate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = Marker("ssl", "abc", write_files(plate))
+    old = acquire(plate.companion)
+
+    def lose_the_plate(companion: Storage, token: int) -> None:
+        monkeypatch.undo()
+        old.release()
+        with acquire(companion) as new:
+            sweep(plate)
+            write_marker(plate, WELL, replace(marker, fingerprint="new"), new.token)
+
+    monkeypatch.setattr("hcs.plate.commit.check_token", lose_the_plate)
+    with pytest.raises(HcsError):
+        write_marker(plate, WELL, marker, old.token)
+    assert read_marker(plate, WELL, "ssl") == replace(marker, fingerprint="new", token=2)
 
 
 # holds the lock, verifies what it wrote, says so, is stopped there, and then tries to mark it

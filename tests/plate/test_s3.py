@@ -2,11 +2,15 @@ import os
 import socket
 import subprocess
 import sys
+import uuid
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from hcs.errors import PlateError
+from hcs.errors import LockedError, PlateError, StorageError
 from hcs.plate.storage import Storage
+
+Check = Callable[[], None]
 
 
 @pytest.mark.parametrize("url", ["s3://bucket", "s3://", "s3://bucket/"])
@@ -111,3 +115,73 @@ def test_a_process_that_used_s3_ends_without_a_word(s3_bucket: str) -> None:
     command = [sys.executable, "-c", _READS_THROUGH_ZARR, f"{s3_bucket}/quiet.zarr"]
     result = subprocess.run(command, capture_output=True, check=True, text=True)
     assert result.stderr == ""
+
+
+@pytest.fixture
+def storage(s3_bucket: str) -> Storage:
+    return Storage.open(f"{s3_bucket}/{uuid.uuid4().hex}/demo.hcs")
+
+
+def one_by_one(*checks: Check) -> Check:
+    """Return what does another thing each time that it is called."""
+    rest: Iterator[Check] = iter(checks)
+    return lambda: next(rest)()
+
+
+def passes() -> None:
+    pass
+
+
+def is_out() -> None:
+    raise LockedError("another run took over")
+
+
+@pytest.mark.integration
+def test_what_another_run_wrote_after_the_last_check_is_not_replaced(storage: Storage) -> None:
+    def others_write() -> None:
+        storage.write("marker", b"theirs")
+
+    with pytest.raises(LockedError):
+        storage.write("marker", b"ours", last_check=one_by_one(others_write, is_out))
+    assert storage.read("marker") == b"theirs"
+
+    storage.write("marker", b"old")
+    with pytest.raises(LockedError):
+        storage.write("marker", b"ours", last_check=one_by_one(passes, others_write, is_out))
+    assert storage.read("marker") == b"theirs"
+
+
+@pytest.mark.integration
+def test_what_another_run_took_away_after_the_last_check_is_not_brought_back(
+    storage: Storage,
+) -> None:
+    def others_delete() -> None:
+        storage.delete("marker")
+
+    storage.write("marker", b"old")
+    with pytest.raises(LockedError):
+        storage.write("marker", b"ours", last_check=one_by_one(passes, others_delete, is_out))
+    assert not storage.exists("marker")
+
+
+@pytest.mark.integration
+def test_who_may_write_does_so_whatever_came_in_between(storage: Storage) -> None:
+    def late() -> None:
+        storage.write("marker", b"of a run that was taken over")
+
+    def gone() -> None:
+        storage.delete("marker")
+
+    storage.write("marker", b"ours", last_check=one_by_one(late, late, gone, passes))
+    assert storage.read("marker") == b"ours"
+    with pytest.raises(StorageError, match=r"others change it again and again .see that one run"):
+        storage.write(
+            "marker", b"ours", last_check=lambda: storage.write("marker", uuid.uuid4().bytes)
+        )
+
+
+@pytest.mark.integration
+def test_a_bucket_that_is_not_there_is_told_of(s3_bucket: str) -> None:
+    nowhere = Storage.open(f"{s3_bucket}-{uuid.uuid4().hex}/demo.hcs")
+    with pytest.raises(StorageError, match="bucket does not exist"):
+        nowhere.write("marker", b"ours", last_check=passes)
