@@ -37,6 +37,8 @@ _PLAIN = TypeAdapter[object](object)
 DASK_WORDS = ("local", "none", "slurm", "kubernetes")
 # workers of a cluster, where nobody says how many
 _ELSEWHERE = 32
+# of a number, characters: longer ones have no meaning, and from 4300 digits on Python writes none
+_LONGEST_NUMBER = 100
 # as Dask reads it
 _BYTES = re.compile(r"(?=[0.]*[1-9])\d+(\.\d+)?(e\d+)?\s*([kmgtp]i?)?b?", re.IGNORECASE)
 
@@ -246,6 +248,38 @@ def read_values(path: Path | None, overrides: Sequence[str] = ()) -> dict[str, A
     return _changed(_read_yaml(path) if path else {}, overrides)
 
 
+def from_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - whatever it holds
+    """Return the plain values that a text of YAML holds.
+
+    Raises
+    ------
+    SettingsError
+        It is not YAML, is nested too deeply, or a value is not what it looks like or is said to
+        be; names where it stands.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError as error:
+        raise SettingsError(f"{where} is nested too deeply to be settings") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise SettingsError(f"{where} is not YAML: {error}") from error
+    except (LookupError, AttributeError) as error:
+        # so PyYAML fails at !!bool x
+        raise SettingsError(f"{where} is not YAML: a value is not what its !! says") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain values, without numbers that are too long to be one."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > _LONGEST_NUMBER:
+            raise ValueError(f"a number has {len(node.value)} characters")
+        return super().construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
 def check_settings(values: Mapping[str, Any], where: str = "settings") -> Settings:
     """Return settings from plain values; SettingsError names every problem."""
     try:
@@ -290,14 +324,15 @@ def explain(settings: BaseModel) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(
             f"cannot read {path}: {error.strerror}",
             hint="relative paths are from the current folder",
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is not YAML: {error}") from error
+    values = from_yaml(text, str(path))
     if not isinstance(values, dict | None):
         raise SettingsError(f"{path} holds a {type(values).__name__}, not `key: value` lines")
     return values or {}
@@ -319,10 +354,7 @@ def _change(values: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise SettingsError(f"{override!r}: {room} is {inner!r}, which holds no settings")
         values = inner
-    try:
-        values[key] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{override!r} is not YAML: {error}") from error
+    values[key] = from_yaml(text, repr(override))
 
 
 def _problem(detail: ErrorDetails) -> str:

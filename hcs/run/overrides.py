@@ -15,7 +15,7 @@ import yaml
 
 from hcs.errors import SettingsError
 from hcs.plate.arrivals import parent_of, read_beside
-from hcs.settings import RunSettings, Settings, check_settings
+from hcs.settings import RunSettings, Settings, check_settings, from_yaml
 
 OF_FOLDER = "hcs.yaml"
 OF_PLATE = ".hcs.yaml"
@@ -114,11 +114,9 @@ def _parse(content: bytes, url: str) -> dict[str, Any]:
         # a few lines of references to references hold more than a memory does
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise SettingsError(f"{url} refers to itself with *", hint="write the values out")
-        values = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{url} is not YAML: {error}") from error
-    except RecursionError as error:
-        raise _too_deep(url) from error
+    values = from_yaml(text, url)
     if not isinstance(values, dict | None):
         raise SettingsError(f"{url} holds a {type(values).__name__}, not `key: value` lines")
     return values or {}
@@ -162,11 +160,7 @@ def _check_depth(text: str, url: str) -> None:
     for character in text:
         depth += (character in "[{") - (character in "]}")
         if depth > _DEEPEST:
-            raise _too_deep(url)
-
-
-def _too_deep(url: str) -> SettingsError:
-    return SettingsError(f"{url} is nested too deeply to be settings")
+            raise SettingsError(f"{url} is nested too deeply to be settings")
 
 
 def _priority(night: object, url: str, before: float) -> float:
@@ -176,6 +170,7 @@ def _priority(night: object, url: str, before: float) -> float:
             f"{url}: night holds {night!r}", hint="beside a plate it may hold `priority: 5` only"
         )
     priority = night.get("priority", before)
-    if not isinstance(priority, int | float):
+    # what is no number is neither more nor less than any
+    if not isinstance(priority, int | float) or math.isnan(priority):
         raise SettingsError(f"{url}: night.priority is {priority!r}, not a number")
     return float(priority)

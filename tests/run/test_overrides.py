@@ -95,6 +95,10 @@ def test_without_a_number_of_workers_a_plate_has_no_more_than_the_night_would_st
         ("{run: {dashboard: 80, memory_per_worker: 1TB}}", r"run.dashboard, run.memory_per_worker"),
         ("{run: {device: gpu}}", r"run.device is not a plate's to say"),
         ("!!python/object/apply:os.system [ls]", r"may/hcs.yaml is not YAML"),
+        ("channel: 2001-99-99", r"may/hcs.yaml is not YAML: month must be in 1..12"),
+        ("channel: !!bool x", r"may/hcs.yaml is not YAML: a value is not what its !! says"),
+        ("{night: {priority: 0x" + "f" * 400 + "}}", r"not YAML: a number has 402 characters"),
+        ("{night: {priority: .nan}}", r"night.priority is nan, not a number"),
     ],
 )
 def test_a_file_that_holds_no_settings_is_named(tmp_path, text, told):

@@ -62,6 +62,7 @@ def test_settings_that_contradict_each_other_are_refused():
         ("channel", "'channel' is not key=value"),
         ("=3", "'=3' is not key=value"),
         ("channel=[x", r"'channel=\[x' is not YAML: "),
+        ("channel=2001-99-99", "'channel=2001-99-99' is not YAML: month must be in 1..12"),
         ("run.memory_per_worker=lots", "run.memory_per_worker: 'lots' is no amount of memory"),
         ("run.memory_per_worker=0.0GB", "'0.0GB' is no amount of memory: write it as 4GB"),
     ],
@@ -87,6 +88,28 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, content, words):
     path = tmp_path / "settings.yaml"
     path.write_text(content)
     with pytest.raises(SettingsError, match=words):
+        load_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("2001-99-99", "month must be in 1..12"),
+        ("2001-01-01T00:00:00+99:99", "offset must be"),
+        ("!!int x", "invalid literal"),
+        ("9" * 60_000, "a number has 60000 characters"),
+        ("0x" + "f" * 60_000, "a number has 60002 characters"),
+        ("!!bool x", "a value is not what its !! says"),
+        ("!!timestamp x", "a value is not what its !! says"),
+        ("!!float ''", "a value is not what its !! says"),
+        ("[" * 5000, "nested too deeply"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_value_that_yaml_stumbles_over_is_told_with_the_file(tmp_path, value, words):
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"channel: {value}")
+    with pytest.raises(SettingsError, match=rf"settings\.yaml is .*{words}"):
         load_settings(path)
 
 
