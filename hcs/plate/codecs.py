@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numcodecs
+import numpy as np
 import zarr
 from zarr.abc.codec import BytesBytesCodec, Codec
 from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, ShardingCodec, ZstdCodec
@@ -41,12 +42,15 @@ _OTHERS = (
     "adler32", "astype", "bitround", "bytes", "crc32", "crc32c", "delta", "fixedscaleoffset",
     "fletcher32", "packbits", "quantize", "shuffle", "sharding_indexed", "transpose", "vlen-utf8",
 )  # fmt: skip
+_SHARDS = "sharding_indexed"
 # of a filter's output: the widest number there is; and what headers and checksums take
 _WIDEST_BYTES = 8
 # of a name, in messages
 _SHOWN = 60
 _HEADERS_BYTES = 65_536
 _ZSTD_MAGIC, _ZSTD_HEADER_BYTES = b"\x28\xb5\x2f\xfd", 18
+# of a chunk in the index of its shard: where it begins, and how long it is
+_INDEX_BYTES = 16
 # of a chunk of text, whose length no array tells
 _LARGEST_TEXT = 2**28
 
@@ -59,12 +63,19 @@ def check_codecs(document: Mapping[str, Any], path: str) -> None:
     PlateError
         Naming the array and the codecs.
     """
-    named = {str(name)[:_SHOWN] for name in _named(document)}
-    unknown = sorted(named.difference(_COMPRESSORS, _OTHERS))
+    named = [str(name)[:_SHOWN] for name in _named(document)]
+    unknown = sorted({*named}.difference(_COMPRESSORS, _OTHERS))
     if unknown:
         raise PlateError(
             f"{path} names the codec {', '.join(map(repr, unknown))}, which is not read",
             hint=f"write it anew with one of {', '.join(_COMPRESSORS)}",
+        )
+    # zarr tells neither how many chunks such shards hold, nor reads a frame of one by itself
+    is_plain = named.count(_SHARDS) == 1 and len(_list(document.get("codecs"))) == 1
+    if _SHARDS in named and not is_plain:
+        raise PlateError(
+            f"{path} has shards inside of shards or of other codecs, which are not read",
+            hint="write it anew with shards of chunks",
         )
 
 
@@ -296,5 +307,15 @@ def pipeline_of(metadata: ArrayV2Metadata | ArrayV3Metadata) -> BoundedPipeline:
 
 def largest_file(array: zarr.Array[Any]) -> int:
     """Return the bytes that a file of chunks may have: what does not shrink grows by little."""
-    n_bytes = math.prod(array.shards or array.chunks) * max(array.dtype.itemsize, _WIDEST_BYTES)
+    return _encoded_most(array.shards or array.chunks, array.dtype)
+
+
+def largest_part(array: zarr.Array[Any]) -> int:
+    """Return the bytes that may be asked for of a shard at a time: a chunk, or the index."""
+    n_chunks = math.prod(array.shards or array.chunks) // math.prod(array.chunks)
+    return max(_encoded_most(array.chunks, array.dtype), _INDEX_BYTES * n_chunks + _HEADERS_BYTES)
+
+
+def _encoded_most(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    n_bytes = math.prod(shape) * max(dtype.itemsize, _WIDEST_BYTES)
     return n_bytes + n_bytes // 8 + _HEADERS_BYTES

@@ -26,6 +26,9 @@ _MOST_LEVELS = 100
 _MOST: Mapping[str, int] = {"t": 1_000_000, "c": 1000, "z": 100_000, "y": 200_000, "x": 200_000}
 _MOST_PIXELS = 2**31
 _MOST_CHUNKS = 10_000_000
+# a whole field may be one shard, of which parts are read; its index is read with each of them
+_MOST_SHARD_PIXELS = 2**34
+_MOST_SHARD_CHUNKS = 2**20
 
 
 class _Axis(Liberal):
@@ -195,6 +198,7 @@ def _check_arrays(axes: tuple[str, ...], arrays: Sequence[StoredArray], found: P
             )
         else:
             _check_size(number, dict(zip(axes, array.shape, strict=True)), array.chunks, found)
+            _check_shards(number, array, found)
         if array.dtype != arrays[0].dtype:
             found.problem(f"level {number} is {array.dtype}, level 0 is {arrays[0].dtype}")
     if np.dtype(arrays[0].dtype).kind not in "uifb":
@@ -215,6 +219,18 @@ def _check_size(
     n_chunks = prod(-(-n // max(m, 1)) for n, m in zip(lengths.values(), chunks, strict=False))
     if n_chunks > _MOST_CHUNKS:
         found.problem(f"level {number} has {n_chunks} chunks: up to {_MOST_CHUNKS} are read")
+
+
+def _check_shards(number: int, array: StoredArray, found: Problems) -> None:
+    if array.shards is None:
+        return
+    pixels, chunk = prod(array.shards), prod(array.chunks)
+    if pixels > _MOST_SHARD_PIXELS:
+        found.problem(f"level {number} has {pixels} pixels in a shard: up to 2**34 are read")
+    if pixels > _MOST_SHARD_CHUNKS * chunk:
+        found.problem(
+            f"level {number} has {pixels // chunk} chunks in a shard: up to 2**20 are read"
+        )
 
 
 def _levels(

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import RangeByteRequest, Store
+from zarr.abc.store import RangeByteRequest, Store, SuffixByteRequest
 from zarr.storage import StorePath, WrapperStore
 
 from hcs.errors import CorruptError, HcsError
 from hcs.plate.array import open_array
-from hcs.plate.codecs import decoded_bytes, largest_file, pipeline_of
+from hcs.plate.codecs import decoded_bytes, largest_file, largest_part, pipeline_of
 from hcs.plate.group import OWN
 from hcs.plate.metadata import AXES, FieldImage
 from hcs.plate.open import Plate
@@ -49,19 +49,22 @@ class NotingStore(WrapperStore[Store]):
     Parameters
     ----------
     store : Store
-    largest : int
-        Bytes that a file of chunks may have.
+    largest, largest_part : int
+        Bytes that a file of chunks may have, and that may be asked for of a shard at a time.
     """
 
-    def __init__(self, store: Store, largest: int) -> None:
+    def __init__(self, store: Store, largest: int, largest_part: int) -> None:
         super().__init__(store)
         self.missing = list[str]()
         self._largest = largest
+        self._largest_part = largest_part
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Read a file, and note if there is none; no more of it than one that is sound has."""
+        if byte_range:
+            self._check_part(byte_range)
         part = byte_range or RangeByteRequest(0, self._largest + 1)
         content = await super().get(key, prototype, part)
         if content is None:
@@ -69,6 +72,15 @@ class NotingStore(WrapperStore[Store]):
         elif len(content) > self._largest:
             raise ValueError(f"its file has more than {self._largest} bytes")
         return content
+
+    def _check_part(self, part: ByteRequest) -> None:
+        """Refuse what no shard that is sound has: its index may say anything."""
+        if isinstance(part, RangeByteRequest):
+            size, end = part.end - part.start, part.end
+        else:
+            size = end = part.suffix if isinstance(part, SuffixByteRequest) else self._largest
+        if not 0 <= size <= self._largest_part or end > self._largest:
+            raise ValueError(f"{size} bytes of a shard are asked for, up to byte {end}")
 
 
 class Pixels:
@@ -131,7 +143,7 @@ class Pixels:
             A chunk is damaged, or missing where we wrote one.
         """
         # one for each read: threads must not hear of each other's missing chunks
-        store = NotingStore(self._store, largest_file(self.array))
+        store = NotingStore(self._store, largest_file(self.array), largest_part(self.array))
         here = StorePath(store, self.array.path)
         opened: zarr.AsyncArray[Any] = zarr.AsyncArray(self.array.metadata, here)
         # zarr's own would decode whatever a chunk holds

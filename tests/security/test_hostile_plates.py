@@ -28,7 +28,15 @@ from hcs.run.analyse import analyse
 from hcs.run.plan import make_plan
 from hcs.settings import RunSettings, Settings
 from tests.plates import make_plate, moving_cells
-from tests.security.hostile import METADATA, PIXELS, bz2_bomb, gzip_bomb, zlib_bomb, zstd_bomb
+from tests.security.hostile import (
+    METADATA,
+    PIXELS,
+    bz2_bomb,
+    edited,
+    gzip_bomb,
+    zlib_bomb,
+    zstd_bomb,
+)
 
 HERE = Settings(run=RunSettings(dask="none", workers=1))
 FIELD = FieldPath.parse("A/1/0")
@@ -144,6 +152,62 @@ def test_bombs_in_zarr_v3_are_not_decoded(tmp_path, storage):
     chunk.write_bytes(content)
     with pytest.raises(CorruptError, match=r"checksum|too much for its chunk"):
         list(read_frames(plate, FIELD, "phase", range(4)))
+
+
+def in_shards(folder: Path) -> Path:
+    """Return a plate with a shard for each frame, of a chunk of phase and one of nuclei."""
+    make_plate(folder / "v3.zarr", {"A/1": moving_cells(0)}, "0.5", "sharded")
+    return folder / "v3.zarr"
+
+
+@pytest.mark.parametrize(
+    ("shards", "words"),
+    [
+        ([1, 2, 1, 2**20, 2**20], f"{2**41} pixels in a shard: up to 2..34"),
+        ([2**20, 2, 1, 128, 128], f"{2**21} chunks in a shard: up to 2..20"),
+    ],
+)
+def test_shards_immense_are_refused(tmp_path, shards, words):
+    url = in_shards(tmp_path)
+    edited("chunk_grid", "configuration", "chunk_shape", to=shards, file="0/zarr.json")(
+        url / "A/1", tmp_path
+    )
+    with pytest.raises(PlateError, match=words):
+        open_plate(url).field_image(FIELD)
+
+
+@pytest.mark.parametrize("inside_of", ["shards", "other codecs"])
+def test_shards_inside_of_something_are_refused(tmp_path, inside_of):
+    url = in_shards(tmp_path)
+    path = url / "A/1/0/0/zarr.json"
+    document = json.loads(path.read_text())
+    if inside_of == "shards":
+        inner = document["codecs"][0]["configuration"]
+        inner["codecs"] = [{"name": "sharding_indexed", "configuration": dict(inner)}]
+    else:
+        document["codecs"].append({"name": "crc32c"})
+    path.write_text(json.dumps(document))
+    with pytest.raises(PlateError, match="has shards inside of shards or of other codecs"):
+        open_plate(url).field_image(FIELD)
+
+
+# the last of them wraps round
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize(
+    ("offset", "length"), [(0, 64 * 2**30), (2**40, 10), (2**63, 10), (2**64 - 10, 20)]
+)
+def test_an_index_of_a_shard_that_lies_is_not_followed(tmp_path, offset, length):
+    url = in_shards(tmp_path)
+    path = url / "A/1/0/0/c/0/0/0/0/0"
+    lies = offset.to_bytes(8, "little") + length.to_bytes(8, "little")
+    index = numcodecs.CRC32C(location="end").encode(lies + path.read_bytes()[-20:-4])
+    with path.open("wb") as file:
+        # all holes
+        file.truncate(2**36)
+        file.seek(0, 2)
+        file.write(index)
+    with pytest.raises(CorruptError, match="bytes of a shard are asked for, up to byte"):
+        next(read_frames(open_plate(url), FIELD, "phase", range(4)))
 
 
 @pytest.mark.parametrize(
