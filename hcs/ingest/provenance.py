@@ -16,6 +16,8 @@ from hcs.plate.path import FieldPath
 from hcs.plate.storage import Storage, check_key
 
 _KEY = "import.json"
+# bytes; a name and a digest for each of some million files
+_LARGEST = 2**30
 # how frames of a plate that was not imported are numbered in file names: t000
 _DIGITS = 3
 
@@ -107,7 +109,7 @@ def folder_name(plate: Plate, field: FieldPath, source: FieldSource) -> str:
 
 def _read(companion: Storage) -> dict[str, Any] | None:
     try:
-        content = companion.read(_KEY)
+        content = companion.read(_KEY, _LARGEST)
     except FileNotFoundError:
         return None
     try:

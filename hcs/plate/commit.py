@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypeAliasType
 
-from hcs.errors import CorruptError, HcsError, MissingError, StorageError
+from hcs.errors import CorruptError, HcsError, MissingError, PlateError, StorageError
+from hcs.plate.documents import LARGEST_DOCUMENT
 from hcs.plate.group import read_document
 from hcs.plate.lock import FOLDER as LOCK
 from hcs.plate.lock import check_token
@@ -133,9 +135,18 @@ def input_fingerprint(plate: Plate, well: WellPath) -> str:
             for key, size in sizes.items()
             if not key.endswith((*_METADATA, ".zattrs", PARTIAL))
         }
-        kept = {name: value for name, value in pixels.items() if name not in _NOT_PIXELS}
+        kept = {n: _finite(value) for n, value in pixels.items() if n not in _NOT_PIXELS}
         fields[str(field)] = {"array": kept, "chunks": chunks}
     return fingerprint(fields)
+
+
+def _finite(value: JSON) -> JSON:
+    """Return a value with numbers that JSON has not as text: somebody else wrote them."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def marked_steps(plate: Plate, well: WellPath | None) -> list[str]:
@@ -171,9 +182,11 @@ def open_marker(plate: Plate, well: WellPath | None, step: str) -> Marker:
     """
     key = _marker_key(well, step)
     try:
-        content = plate.companion.read(key)
+        content = plate.companion.read(key, LARGEST_DOCUMENT)
     except FileNotFoundError as error:
         raise MissingError(f"there is no marker {key}") from error
+    except PlateError as error:
+        raise CorruptError(f"marker {key} is damaged: {error.message}") from error
     try:
         marker = _marker_reader.validate_json(content)
     except ValidationError as error:

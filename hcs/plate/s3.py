@@ -162,10 +162,21 @@ class S3Storage(Storage):
 
     def read(self, key: str, most: int | None = None) -> bytes:
         """Return the content of a file; FileNotFoundError where there is none."""
-        where, end = f"{self.url}/{key}", None if most is None else most + 1
+        path, where = self._path(key), f"{self.url}/{key}"
         with read_errors(where):
-            content: bytes = self._files.cat_file(self._path(key), end=end)
+            content = self._files.cat_file(path) if most is None else self._begin(path, most + 1)
         return check_size(content, most, where)
+
+    def _begin(self, path: str, n_bytes: int) -> bytes:
+        """Return the first bytes of a file, all of a shorter one."""
+        try:
+            content: bytes = self._files.cat_file(path, end=n_bytes)
+        except OSError as error:
+            # to a server, a file without bytes has no such range
+            if error.errno == errno.EINVAL and self._files.size(path) == 0:
+                return b""
+            raise
+        return content
 
     def exists(self, key: str) -> bool:
         """Tell whether a file has this key."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 import pyarrow as pa
 
-from hcs.errors import CorruptError, MissingError, WriteError
+from hcs.errors import CorruptError, MissingError, PlateError, WriteError
 from hcs.plate.group import group_files, read_attributes, write_group
 from hcs.plate.parquet import from_parquet, to_parquet
 from hcs.plate.storage import content_digest
@@ -44,6 +44,8 @@ PROVENANCE_KEY = "hcs"
 _OF_A_LABEL_IMAGE = ("masking_roi_table", "feature_table")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _PARQUET = "table.parquet"
+# bytes; far more than the objects of a field that was filmed for days
+_LARGEST_FILE = 2**31
 _MAKE_ANEW = "hcs verify --repair, then hcs run, make it anew"
 _NOTHING: Mapping[str, JSON] = MappingProxyType({})
 
@@ -229,9 +231,11 @@ def _listed(attributes: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _read_parquet(storage: Storage, key: str) -> pd.DataFrame:
     try:
-        return from_parquet(storage.read(key))
+        return from_parquet(storage.read(key, _LARGEST_FILE))
     except FileNotFoundError as error:
         raise CorruptError(f"{storage.url}/{key} is missing", hint=_MAKE_ANEW) from error
+    except PlateError as error:
+        raise CorruptError(error.message, hint=_MAKE_ANEW) from error
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         # pandas' own metadata in it may be damaged, too
         raise CorruptError(f"{storage.url}/{key} is damaged: {error}", hint=_MAKE_ANEW) from error

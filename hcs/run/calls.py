@@ -135,7 +135,8 @@ class Cluster:
             future = self._workers.submit(call, attempts)
             try:
                 answer = self._wait(future, call, work)
-            except CancelledError as let_go:
+            except (CancelledError, OSError) as let_go:
+                # the second of Dask's connections: errors of the call itself come as answers
                 raise scheduler_lost(call.name) from let_go
             finally:
                 self._workers.forget(future)

@@ -13,7 +13,7 @@ import httpx
 import prefect
 import pytest
 
-from hcs.run.workers import worker_environment
+from hcs.run.dask_settings import worker_environment
 from tests.deployed import DEPLOY, ROOT
 from tests.servers import PrefectServer
 

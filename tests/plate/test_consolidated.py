@@ -1,3 +1,4 @@
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,3 +86,20 @@ def test_a_plate_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(zarr, "consolidate_metadata", refuse)
     with pytest.raises(WriteError, match=r"cannot write .*demo.zarr/: it is read-only"):
         renew_consolidated(plate, None)
+
+
+def test_where_somebody_elses_metadata_is_damaged_it_stays_and_is_told(
+    plate: BarePlate, caplog: pytest.LogCaptureFixture
+) -> None:
+    consolidate(plate, "")
+    key = ".zmetadata" if plate.layout.version == "0.4" else "zarr.json"
+    array = f"{FIELD}/0/{'.zarray' if plate.layout.version == '0.4' else 'zarr.json'}"
+    before, sound = plate.storage.read(key), plate.storage.read(array)
+    negative = json.dumps(json.loads(sound) | {"shape": [-5, 2]}).encode()
+    for damaged in (b"{", negative):
+        plate.storage.write(array, damaged)
+        assert renew_consolidated(plate, None) == ()
+        assert plate.storage.read(key) == before
+        assert "stays as it was" in caplog.messages[-1]
+    plate.storage.write(array, sound)
+    assert renew_consolidated(plate, None) == ("",)

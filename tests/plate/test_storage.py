@@ -101,3 +101,13 @@ def test_a_file_below_a_file_is_not_there(storage: Storage) -> None:
     storage.write("a", b"")
     with pytest.raises(FileNotFoundError):
         storage.read("a/b")
+
+
+@pytest.mark.parametrize("content", [b"", b"1234", b"12345"])
+def test_no_more_is_read_than_asked_for(root_url: str, content: bytes) -> None:
+    storage = Storage.open(f"{root_url}/demo.zarr")
+    storage.write("a", content)
+    assert storage.read("a", 5) == content
+    storage.write("a", b"123456")
+    with pytest.raises(PlateError, match="has more than 5 bytes"):
+        storage.read("a", 5)

@@ -5,8 +5,9 @@ from time import sleep
 
 import pytest
 from distributed import Client, LocalCluster
+from distributed.comm import CommClosedError
 
-from hcs.errors import WorkerError
+from hcs.errors import NoWorkersError, WorkerError
 from hcs.plate.storage import Storage
 from hcs.run.attempts import Attempts
 from hcs.run.calls import Call, Cluster
@@ -95,3 +96,16 @@ def test_a_result_that_was_lost_with_its_worker_is_not_waited_for_without_end(tm
     attempts = Attempts(Storage.open(tmp_path), 1, 3)
     with pytest.raises(WorkerError, match="no workers for an hour"):
         Cluster(Lost()).run(Call("A/01/1/0", abs, (-3,)), attempts)
+
+
+class CutOff(Lost):
+    """Workers whose scheduler ends while a result is fetched."""
+
+    def result(self, timeout: float | None = None) -> object:
+        raise CommClosedError("in <TCP (closed) ConnectionPool.gather>: Stream is closed")
+
+
+def test_a_result_that_was_cut_off_is_lost_with_the_scheduler(tmp_path):
+    attempts = Attempts(Storage.open(tmp_path), 1, 3)
+    with pytest.raises(NoWorkersError, match="scheduler was lost, with A/01/1/0"):
+        Cluster(CutOff()).run(Call("A/01/1/0", abs, (-3,)), attempts)

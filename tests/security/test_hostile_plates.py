@@ -1,6 +1,8 @@
 """Plates of strangers: what leaves the plate, lies or explodes costs its own well, and no more."""
 
 import json
+import math
+import os
 import re
 import resource
 import shutil
@@ -18,6 +20,7 @@ from numcodecs.abc import Codec
 
 from hcs.errors import CorruptError, MissingError, PlateError
 from hcs.plate.codecs import decode
+from hcs.plate.commit import open_marker
 from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.read import read_frames
@@ -26,7 +29,7 @@ from hcs.plate.table import read_table
 from hcs.plate.write import write_empty_label_image
 from hcs.run.analyse import analyse
 from hcs.run.plan import make_plan
-from hcs.settings import RunSettings, Settings
+from hcs.settings import RunSettings, Settings, load_settings
 from tests.plates import make_plate, moving_cells
 from tests.security.hostile import (
     METADATA,
@@ -47,7 +50,7 @@ RUN = """
 import json, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
 from hcs.run.analyse import analyse
-from hcs.settings import RunSettings, Settings
+from hcs.settings import RunSettings, Settings, load_settings
 report = analyse(sys.argv[1], Settings(run=RunSettings(dask="none", workers=1)))
 told = {str(one.well): one.failure and str(one.failure) for one in report.outcomes}
 # of this process alone: ru_maxrss begins with that of the one that started it
@@ -343,3 +346,43 @@ def test_where_images_come_from_is_said_when_they_lie_elsewhere(good, tmp_path):
     assert open_plate(url).warnings == (
         f"its images are read from {tmp_path}, which its root names",
     )
+
+
+@pytest.mark.parametrize(
+    "change", [{"shape": [-5, 1, 1, 8, 8]}, {"compressor": {"id": "pickle"}}, None]
+)
+def test_a_damaged_array_below_consolidated_metadata_costs_its_own_well(tiny_plate, change):
+    zarr.consolidate_metadata(tiny_plate, zarr_format=2)
+    array = tiny_plate / "A/02/0/0/.zarray"
+    content = json.loads(array.read_text())
+    array.write_text(json.dumps(content | change) if change else "{")
+    report = analyse(str(tiny_plate), load_settings(overrides=["run.dask=none", "run.workers=1"]))
+    assert [str(one.well) for one in report.failed] == ["A/02"]
+    assert (report.failure, report.exit_code) == (None, 2)
+    assert (tiny_plate.with_suffix(".hcs") / "plate/finish.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"remark": math.nan},
+        {"filters": [{"id": "fixedscaleoffset", "offset": math.nan, "scale": 1, "dtype": "<f4"}]},
+    ],
+)
+def test_numbers_that_are_none_cost_no_other_well(tiny_plate, change):
+    array = tiny_plate / "A/02/0/0/.zarray"
+    array.write_text(json.dumps(json.loads(array.read_text()) | change))
+    plan = make_plan(open_plate(tiny_plate), Settings())
+    assert [well.failure for well in plan.wells if str(well.well) != "A/02"] == [None, None]
+
+
+def test_a_table_or_marker_without_end_is_damaged(analysed_plate):
+    plate = open_plate(analysed_plate)
+    table = analysed_plate / "tables/quarantine/table.parquet"
+    marker = analysed_plate.with_suffix(".hcs") / "plate/finish.json"
+    for path in (table, marker):
+        os.truncate(path, 200 * 2**30)
+    with pytest.raises(CorruptError, match=r"quarantine/table\.parquet has more than"):
+        plate.table("quarantine")
+    with pytest.raises(CorruptError, match=r"marker plate/finish\.json is damaged"):
+        open_marker(plate, None, "finish")
