@@ -9,11 +9,14 @@ from pathlib import Path
 
 from hcs.errors import HcsError, ImportFilesError
 from hcs.ingest.plan import FieldPlan
-from hcs.ingest.source import SourceFile, field_name, well_path
+from hcs.ingest.source import SourceFile, field_name, is_number, well_path
 from hcs.plate.path import WellPath
 from hcs.shown import FORMULA, unformulated
 
 COLUMNS = ("path", "page", "well", "field", "channel", "z", "time", "sequence")
+AS_CSV = "save it as CSV in UTF-8; Excel calls that CSV UTF-8"
+# digits of a number; nanoseconds since 1970 have as many
+_LONGEST_NUMBER = 19
 
 
 def read_listing(listing: Path, folder: Path) -> list[SourceFile]:
@@ -30,12 +33,15 @@ def read_listing(listing: Path, folder: Path) -> list[SourceFile]:
     Raises
     ------
     ImportFilesError
-        With every line that cannot be used.
+        With every line that cannot be used; it is no CSV file in UTF-8.
     """
-    with listing.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        columns = list(reader.fieldnames or ())
-        rows = list(reader)
+    try:
+        with listing.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns = list(reader.fieldnames or ())
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ImportFilesError(f"listing {listing} is no CSV file: {error}", hint=AS_CSV) from error
     unknown = sorted(set(columns) - {*COLUMNS, "row", "column"})
     problems = []
     if unknown:
@@ -97,7 +103,7 @@ def _well(cells: Mapping[str, str]) -> WellPath | None:
     if cells.get("row") and cells.get("column"):
         return well_path(cells["row"], cells["column"])
     text = cells.get("well", "").replace("/", "")
-    found = re.fullmatch(r"([A-Za-z]+)(\d+)", text)
+    found = re.fullmatch(r"([A-Za-z]+)([0-9]+)", text)
     if found:
         return well_path(found[1], found[2])
     if text or not cells.get("sequence"):
@@ -107,6 +113,7 @@ def _well(cells: Mapping[str, str]) -> WellPath | None:
 
 def _number(cells: Mapping[str, str], name: str) -> int | None:
     text = cells.get(name, "")
-    if text and not text.isdigit():
-        raise ImportFilesError(f"{name} {text!r} is no number")
+    if text and not (is_number(text) and len(text) <= _LONGEST_NUMBER):
+        shown = text[: _LONGEST_NUMBER + 1]
+        raise ImportFilesError(f"{name} {shown!r} is no number, or too long for one")
     return int(text) if text else None

@@ -13,13 +13,13 @@ from hcs.ingest.source import SourceFile, field_name, natural_key, well_path
 
 # what a key may stand for; none of it crosses a folder
 KEYS = {
-    "well": r"[A-Za-z]{1,2}\d{1,3}",
-    "row": r"[A-Za-z]{1,2}|\d{1,3}",
-    "column": r"\d{1,3}",
+    "well": r"[A-Za-z]{1,2}[0-9]{1,3}",
+    "row": r"[A-Za-z]{1,2}|[0-9]{1,3}",
+    "column": r"[0-9]{1,3}",
     "field": r"[A-Za-z0-9]+?",
     "channel": r"[^/]+?",
-    "z": r"\d+",
-    "time": r"\d+",
+    "z": r"[0-9]+",
+    "time": r"[0-9]+",
     "sequence": r"[^/]+?",
 }
 _TOKEN = re.compile(r"\{([^{}:]*)(?::([^{}]+))?\}|([*?])")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from hcs.errors import HcsError, ImportFilesError
 from hcs.ingest.findings import some
+from hcs.ingest.listing import AS_CSV
 from hcs.ingest.source import well_path
 from hcs.plate.open import Plate
 from hcs.plate.path import FieldPath, WellPath
@@ -39,9 +40,16 @@ def read_plate_map(plate_map: Path, fields: Sequence[FieldPath]) -> tuple[pd.Dat
     Raises
     ------
     ImportFilesError
-        With every line that names no well or one that another line has named.
+        With every line that names no well or one that another line has named; it is no CSV file
+        in UTF-8.
     """
-    table = pd.read_csv(plate_map, dtype={"well": str, "row": str, "column": str}, comment="#")
+    try:
+        table = pd.read_csv(plate_map, dtype={"well": str, "row": str, "column": str}, comment="#")
+    except ValueError as error:
+        # of letters, quotes, columns: those of pandas are of this kind, too
+        raise ImportFilesError(
+            f"plate map {plate_map} is no CSV file: {str(error).strip()}", hint=AS_CSV
+        ) from error
     if "well" not in table and not {"row", "column"} <= set(table):
         raise ImportFilesError(
             f"plate map {plate_map}: no column 'well', nor 'row' and 'column'",
@@ -82,8 +90,8 @@ def _wells(plate_map: Path, table: pd.DataFrame) -> list[WellPath]:
 
 
 def _well(text: str, row: str, column: str) -> WellPath:
-    found = re.fullmatch(r"([A-Za-z]+)/?(\d+)", text) or re.fullmatch(
-        r"([A-Za-z]+|\d+)/(\d+)", f"{row}/{column}"
+    found = re.fullmatch(r"([A-Za-z]+)/?([0-9]+)", text) or re.fullmatch(
+        r"([A-Za-z]+|[0-9]+)/([0-9]+)", f"{row}/{column}"
     )
     if found is None:
         raise ImportFilesError(f"well {text!r} is none", hint="write it like B03")

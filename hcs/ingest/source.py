@@ -22,6 +22,9 @@ PageAxis = Literal["t", "z", "c"]
 
 # rows of a 96-well plate hold twelve wells
 _WELLS_PER_ROW = 12
+# digits of a row's number
+_LONGEST_ROW = 3
+_ROWS = "rows count from 1, up to 999"
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class SourceImage:
         return f"{self.path}" if self.page == 0 else f"{self.path} page {self.page}"
 
 
-def natural_key(text: str) -> tuple[tuple[str, int], ...]:
+def natural_key(text: str) -> tuple[tuple[str, int, str], ...]:
     """Return a sort key that puts ``t9`` before ``t10``.
 
     Examples
@@ -93,9 +96,26 @@ def natural_key(text: str) -> tuple[tuple[str, int], ...]:
     >>> sorted(["t10", "t9", "t1"], key=natural_key)
     ['t1', 't9', 't10']
     """
-    return tuple(
-        ("", int(part)) if part.isdigit() else (part, -1) for part in re.split(r"(\d+)", text)
-    )
+    return tuple(map(_part_key, re.split(r"([0-9]+)", text)))
+
+
+def _part_key(part: str) -> tuple[str, int, str]:
+    if not is_number(part):
+        return part, -1, ""
+    # not by int(), which refuses long ones
+    digits = part.lstrip("0")
+    return "", len(digits), digits
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is digits, of which Unicode has more than 0 to 9.
+
+    Examples
+    --------
+    >>> is_number("007"), is_number("-1"), is_number("\N{SUPERSCRIPT TWO}"), is_number("")
+    (True, False, False, False)
+    """
+    return text.isascii() and text.isdecimal()
 
 
 def plate_order(field: FieldPath) -> tuple[object, ...]:
@@ -125,8 +145,15 @@ def well_path(row: str, column: str) -> WellPath:
     >>> str(well_path("b", "3")), str(well_path("03", "11")), str(well_path("27", "1"))
     ('B/03', 'C/11', 'AA/01')
     """
-    letters = row_letters(int(row) - 1) if row.isdigit() else row.upper()
-    return WellPath(letters, f"{int(column):02d}" if column.isdigit() else column)
+    letters = row_letters(_row_number(row) - 1) if is_number(row) else row.upper()
+    return WellPath(letters, column.lstrip("0").rjust(2, "0") if is_number(column) else column)
+
+
+def _row_number(text: str) -> int:
+    number = text.lstrip("0")
+    if len(number) > _LONGEST_ROW:
+        raise ImportFilesError(f"row number {number[:9]} is not one", hint=_ROWS)
+    return int(number or "0")
 
 
 def row_letters(index: int) -> str:
@@ -138,7 +165,7 @@ def row_letters(index: int) -> str:
     ('A', 'Z', 'AA')
     """
     if index < 0:
-        raise ImportFilesError(f"row number {index + 1} is not one", hint="rows count from 1")
+        raise ImportFilesError(f"row number {index + 1} is not one", hint=_ROWS)
     letters = chr(ord("A") + index % 26)
     return letters if index < 26 else row_letters(index // 26 - 1) + letters
 
@@ -151,7 +178,7 @@ def field_name(text: str) -> str:
     >>> field_name("007"), field_name("s1"), field_name("000")
     ('7', 's1', '0')
     """
-    return str(int(text)) if text.isdigit() else text
+    return (text.lstrip("0") or "0") if is_number(text) else text
 
 
 def assign_wells(files: Iterable[SourceFile]) -> list[SourceFile]:

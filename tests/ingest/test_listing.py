@@ -46,6 +46,36 @@ def test_the_columns_there_are_are_told_once(tmp_path):
     assert words.count("there are") == 1
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["path,well,channel\na,B3,µ\n".encode("latin-1"), b'path,well\na,"' + b"x" * 200_000],
+    ids=["Latin-1", "an open quote"],
+)
+def test_a_file_that_is_no_csv_is_told_with_what_to_do(tmp_path, content):
+    path = tmp_path / "listing.csv"
+    path.write_bytes(content)
+    with pytest.raises(ImportFilesError, match=r"is no CSV file: .*save it as CSV in UTF-8"):
+        read_listing(path, tmp_path)
+
+
+def test_what_python_takes_for_a_number_and_is_none_is_told_with_its_line(tmp_path):
+    path = tmp_path / "listing.csv"
+    cells = ["B\N{ARABIC-INDIC DIGIT THREE},1", "B3,\N{SUPERSCRIPT TWO}", f"B3,{'9' * 5000}"]
+    path.write_text("path,well,time\n" + "".join(f"a,{cell}\n" for cell in cells), "utf-8")
+    with pytest.raises(ImportFilesError) as error:
+        read_listing(path, tmp_path)
+    words = str(error.value)
+    assert "line 2: well 'B\N{ARABIC-INDIC DIGIT THREE}' is none" in words
+    assert "line 3: time '\N{SUPERSCRIPT TWO}' is no number" in words
+    assert "line 4: time '99999999999999999999' is no number, or too long for one" in words
+
+
+def test_fields_and_columns_may_have_any_number_of_digits(tmp_path):
+    path = listing(tmp_path, f"path,row,column,field\na,2,{'0' * 5000}3,{'0' * 5000}7\n")
+    (file,) = read_listing(path, tmp_path)
+    assert (str(file.well), file.field) == ("B/03", "7")
+
+
 def test_a_written_listing_plans_the_same_plate(tmp_path, write_tiff):
     for time in range(98, 101):
         write_tiff(f"s1/t{time:03d}.tif")

@@ -99,3 +99,11 @@ def test_where_nothing_fits_the_files_that_are_there_are_named(tmp_path):
         Pattern("plate/{well}_t{time}.tif").find(tmp_path)
     with pytest.raises(ImportFilesError, match=r"there are plate"):
         Pattern("plates/{well}_t{time}.tif").find(tmp_path)
+
+
+def test_files_beside_with_digits_of_other_scripts_are_left_out(tmp_path):
+    for name in ("t1.tif", "t\N{ARABIC-INDIC DIGIT THREE}.tif", "\N{SUPERSCRIPT TWO}"):
+        (tmp_path / name).touch()
+    found = Pattern("t{time}.tif").find(tmp_path)
+    assert [file.time for file in found.files] == [1]
+    assert len(found.unmatched) == 2

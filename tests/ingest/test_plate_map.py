@@ -48,3 +48,39 @@ def test_a_map_without_wells_is_refused(tmp_path):
     path.write_text("drug\nx\n")
     with pytest.raises(ImportFilesError, match=r"no column 'well', nor 'row' and 'column'"):
         read_plate_map(path, FIELDS)
+
+
+NO_CSV = {
+    "Latin-1": "well,drug\nA01,5 µM\n".encode("latin-1"),
+    "UTF-16": "well,drug\nA01,5 µM\n".encode("utf-16"),
+    "nothing": b"",
+    "an open quote": b'well,drug\nA01,"x\n',
+    "more columns than its header": b"well,drug\nA01,x\nB12,x,y\n",
+}
+
+
+@pytest.mark.parametrize("content", NO_CSV.values(), ids=NO_CSV)
+def test_a_file_that_is_no_csv_is_told_with_what_to_do(tmp_path, content):
+    path = tmp_path / "map.csv"
+    path.write_bytes(content)
+    with pytest.raises(
+        ImportFilesError, match=r"map\.csv is no CSV file: .*save it as CSV in UTF-8"
+    ):
+        read_plate_map(path, FIELDS)
+
+
+@pytest.mark.parametrize("well", ["B\N{ARABIC-INDIC DIGIT THREE}", "B\N{SUPERSCRIPT TWO}"])
+def test_a_digit_of_another_script_names_no_well(tmp_path, well):
+    path = tmp_path / "map.csv"
+    path.write_text(f"well,drug\n{well},x\n", encoding="utf-8")
+    with pytest.raises(ImportFilesError, match=f"line 2: well '{well}' is none"):
+        read_plate_map(path, FIELDS)
+
+
+def test_a_well_of_too_many_digits_is_not_in_the_plate(tmp_path):
+    path = tmp_path / "map.csv"
+    path.write_text(f"well,drug\nA01,x\nB12,x\nA{'9' * 5000},x\n")
+    assert "not in the plate" in read_plate_map(path, FIELDS)[1][0]
+    path.write_text(f"row,column,drug\n{'9' * 5000},1,x\n")
+    with pytest.raises(ImportFilesError, match=r"row number 9{9} is not one .*up to 999"):
+        read_plate_map(path, FIELDS)
