@@ -22,9 +22,9 @@ import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from hcs.errors import HcsError, LockedError, StorageError, WriteError
 from hcs.plate.storage import PARTIAL
@@ -55,7 +55,8 @@ class Claim:
     process : str
         Names the process for others on the same machine; empty where the system has no ``/proc``.
     heartbeat_s : float
-        How often `beat` grows.
+        How often `beat` grows; a claim that says less than 0.01 or more than 60 is a damaged one,
+        by which others would wait without rest or for ever.
     beat : int
     state : {"held", "released"}
     """
@@ -64,7 +65,7 @@ class Claim:
     host: str
     since: str
     process: str
-    heartbeat_s: float
+    heartbeat_s: Annotated[float, Field(ge=0.01, le=60)]
     beat: int = 0
     state: Literal["held", "released"] = "held"
 
@@ -153,7 +154,7 @@ def acquire(
     companion : Storage
         ``<plate>.hcs``, where the claims are.
     heartbeat_s : float
-        How often the claim is renewed, seconds.
+        How often the claim is renewed, seconds, 0.01 to 60.
     stale_s : float
         A claim that nobody renewed for so long is dead, seconds; never under three heartbeats
         of its holder.
@@ -206,7 +207,7 @@ def _sweep(companion: Storage, token: int) -> None:
     for key in companion.sizes(FOLDER):
         number = key.rpartition("/")[2].lstrip(".").partition(".")[0]
         first_kept = token + 1 if key.endswith(PARTIAL) else token
-        if number.isdigit() and int(number) < first_kept:
+        if _is_token(number) and int(number) < first_kept:
             companion.delete(key)
 
 
@@ -295,7 +296,12 @@ def _key(token: int) -> str:
 def _tokens(companion: Storage) -> list[int]:
     names = [key.rpartition("/")[2] for key in companion.sizes(FOLDER)]
     stems = [name.removesuffix(".json") for name in names if name.endswith(".json")]
-    return sorted(int(stem) for stem in stems if stem.isdigit())
+    return sorted(int(stem) for stem in stems if _is_token(stem))
+
+
+def _is_token(text: str) -> bool:
+    # of other digits than 0 to 9, int() knows some and fails at the rest
+    return text.isascii() and text.isdecimal()
 
 
 def _highest(companion: Storage) -> int:

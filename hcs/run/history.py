@@ -199,7 +199,7 @@ _failure = TypeAdapter(Failure)
 
 def _tokens(keys: Mapping[str, int]) -> list[int]:
     names = {key.split("/")[1] for key in keys if key.count("/") > 1}
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
 
 def _now() -> str:

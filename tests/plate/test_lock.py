@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,25 +109,28 @@ def test_a_heart_that_beats_keeps_the_lock(companion: Storage) -> None:
         held.check()
 
 
-def test_a_dead_holder_is_taken_over_within_a_minute_wherever_it_was(
-    companion: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert max(lock.STALE_S, 3 * lock.HEARTBEAT_S) + lock.HEARTBEAT_S < 60
-    # the same by a clock that only sleeping moves
-    now = 0.0
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let who waits for the lock do so by a clock that only its sleeping moves."""
+    naps = list[float]()
 
     def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
+        assert len(naps) < 1000
+        naps.append(seconds)
 
+    clock = SimpleNamespace(monotonic=lambda: sum(naps), sleep=sleep)
+    monkeypatch.setattr(lock, "time", clock)
+    return naps
+
+
+def test_a_dead_holder_is_taken_over_within_a_minute_wherever_it_was(
+    companion: Storage, naps: list[float]
+) -> None:
+    assert max(lock.STALE_S, 3 * lock.HEARTBEAT_S) + lock.HEARTBEAT_S < 60
     silent = lock.Claim("somebody", "elsewhere", "yesterday", "", lock.HEARTBEAT_S)
     companion.write("lock/00000001.json", lock._to_json(silent))
-    with monkeypatch.context() as clock:
-        clock.setattr(lock.time, "monotonic", lambda: now)
-        clock.setattr(lock.time, "sleep", sleep)
-        held = acquire(companion)
-    held.release()
-    assert lock.STALE_S <= now < 60
+    acquire(companion).release()
+    assert lock.STALE_S <= sum(naps) < 60
 
 
 def test_a_holder_sweeps_what_was_left_beside_older_claims_only(local_companion: Storage) -> None:
@@ -183,6 +187,24 @@ def test_a_damaged_claim_is_taken_over_when_it_is_stale(
     with caplog.at_level(logging.WARNING), take(companion, STALE_S) as held:
         assert held.token == 8
     assert "took over plate demo from an unknown process, which is dead" in caplog.text
+
+
+@pytest.mark.parametrize("heartbeat_s", ["1e9", "1e400", "NaN", "-1", "0", "1e-300"])
+def test_a_claim_whose_heart_beats_never_or_without_rest_is_a_damaged_one(
+    companion: Storage, naps: list[float], heartbeat_s: str
+) -> None:
+    claim = lock._to_json(lock.Claim("somebody", "elsewhere", "yesterday", "", 123))
+    companion.write("lock/00000007.json", claim.replace(b"123", heartbeat_s.encode()))
+    with acquire(companion) as held:
+        assert held.token == 8
+    assert lock.STALE_S <= sum(naps) < 60
+
+
+def test_a_file_that_is_numbered_in_other_digits_is_no_claim(companion: Storage) -> None:
+    companion.write("lock/\N{SUPERSCRIPT TWO}\N{SUPERSCRIPT THREE}.json", b"{}")
+    companion.write("lock/\N{ARABIC-INDIC DIGIT NINE}.json", b"{}")
+    with take(companion) as held:
+        assert held.token == 1
 
 
 def test_a_number_that_was_swept_free_is_not_taken_for_the_highest(

@@ -135,6 +135,12 @@ def test_old_runs_are_dropped_with_their_starts(begun):
     assert not plate.companion.sizes("attempts")
 
 
+def test_a_folder_that_is_numbered_in_other_digits_is_no_record(begun):
+    plate, lock, _ = begun
+    plate.companion.write("runs/\N{SUPERSCRIPT TWO}/run.json", b"{}")
+    assert [run.token for run in read_history(plate.companion)] == [lock.token]
+
+
 def test_a_record_that_is_damaged_is_left_out(begun):
     plate, lock, _ = begun
     plate.companion.write(f"runs/{lock.token:08d}/run.json", b"{")
