@@ -195,10 +195,11 @@ class LocalStorage(Storage):
             for step in (paths, folders):
                 list(THREADS.map(_flush_to_disk, step))
 
-    def leftovers(self, folders: Iterable[str]) -> list[str]:
+    def leftovers(self, folders: Iterable[str], *, rested_s: float = 0) -> list[str]:
         """Return temporary files of killed writers in folders, given as glob patterns, sorted.
 
-        A pattern may name such files themselves.
+        A pattern may name such files themselves. Where others may be writing: those only that
+        nobody wrote to for `rested_s`.
         """
         root = Path(self.url)
         tops = [
@@ -208,7 +209,8 @@ class LocalStorage(Storage):
         inside = [top for top in tops if _is_below(top, root)]
         found = {path for top in inside for path in top.glob(f"**/*{PARTIAL}")}
         found |= {top for top in inside if top.name.endswith(PARTIAL)}
-        return sorted(path.relative_to(root).as_posix() for path in found)
+        dead = (path for path in found if not rested_s or _age_s(path) >= rested_s)
+        return sorted(path.relative_to(root).as_posix() for path in dead)
 
     def zarr_store(self, *, read_only: bool) -> Store:
         """Return the Zarr store of this folder."""
@@ -217,6 +219,14 @@ class LocalStorage(Storage):
         from hcs.plate.patient import PatientStore
 
         return self.guarded(CheckedStore(PatientStore(self.url, read_only=read_only), self))
+
+
+def _age_s(path: Path) -> float:
+    """Return for how long nobody wrote to a file; 0 where it is gone."""
+    try:
+        return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _is_below(path: Path, root: Path) -> bool:

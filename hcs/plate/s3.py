@@ -303,7 +303,7 @@ class S3Storage(Storage):
     def flush(self, keys: Iterable[str]) -> None:
         """Do nothing: a put is durable when it returns."""
 
-    def leftovers(self, folders: Iterable[str]) -> list[str]:
+    def leftovers(self, folders: Iterable[str], *, rested_s: float = 0) -> list[str]:
         """Return nothing: a killed put leaves no file."""
         return []
 

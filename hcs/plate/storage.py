@@ -311,8 +311,11 @@ class Storage(ABC):
         """Return when files that others wrote have reached the disk."""
 
     @abstractmethod
-    def leftovers(self, folders: Iterable[str]) -> list[str]:
-        """Return temporary files of killed writers in folders, given as glob patterns, sorted."""
+    def leftovers(self, folders: Iterable[str], *, rested_s: float = 0) -> list[str]:
+        """Return temporary files of killed writers in folders, given as glob patterns, sorted.
+
+        Where others may be writing: those only that nobody wrote to for `rested_s`.
+        """
 
     @abstractmethod
     def zarr_store(self, *, read_only: bool) -> Store:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from hcs.errors import HcsError
+from hcs.plate.commit import EVERYTHING
 from hcs.plate.storage import Storage
 from hcs.run.budget import NIGHT_FOLDER
 from hcs.run.night_report import NightReport, PlateRecord
@@ -20,6 +21,8 @@ _log = logging.getLogger(__name__)
 _NOW, _DATED, _WAITING = "summary.md", "summaries", "waiting.json"
 # two months of nights
 _KEPT = 60
+# another night may be writing beside this one, which takes it a moment
+_DEAD_S = 3600.0
 _reader = TypeAdapter(dict[str, AwareDatetime])
 
 
@@ -41,12 +44,16 @@ class Notes:
         return self._waiting.setdefault(f"{state}: {url}", now)
 
     def end(self, records: Iterable[PlateRecord]) -> None:
-        """Remember since when plates wait, for the nights to come, and drop old summaries."""
+        """Remember since when plates wait, for the nights to come.
+
+        Drop old summaries, and the temporary files of nights that were killed.
+        """
         waiting = {f"{one.state}: {one.url}": one.since for one in records if one.since}
         try:
             if waiting or self._storage.exists(_WAITING):
                 self._storage.write(_WAITING, _reader.dump_json(waiting, indent=1))
-            for key in sorted(self._storage.sizes(_DATED))[:-_KEPT]:
+            left = self._storage.leftovers(EVERYTHING, rested_s=_DEAD_S)
+            for key in (*left, *sorted(self._storage.sizes(_DATED))[:-_KEPT]):
                 self._storage.delete(key)
         except HcsError as error:
             _log.warning("the notes of the night are not complete: %s", error)

@@ -1,5 +1,6 @@
 """What a night leaves beside the plates."""
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -62,6 +63,19 @@ def test_the_summaries_of_earlier_nights_stay_for_two_months(night):
     night()
     kept = sorted(path.name for path in summaries.iterdir())
     assert (len(kept), kept[-4:-1]) == (60, names)
+
+
+def test_what_nights_that_were_killed_left_is_swept_and_what_another_writes_is_not(night):
+    folder = night.folder / NIGHT_FOLDER
+    (folder / "summaries").mkdir(parents=True)
+    left = [folder / ".summary.md.0.partial", folder / "summaries" / ".2026.md.0.partial"]
+    written = folder / ".rates.json.1.partial"
+    for path in (*left, written):
+        path.touch()
+    for path in left:
+        os.utime(path, (0, 0))
+    assert night().warnings == ()
+    assert list(folder.rglob("*.partial")) == [written]
 
 
 def test_a_plate_that_arrives_or_is_in_use_for_days_is_trouble(night):
