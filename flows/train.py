@@ -26,6 +26,7 @@ from hcs.errors import HcsError
 from hcs.run.prepare import Prepared
 from hcs.run.train import OnProgress, TrainingReport, look_first, train_prepared
 from hcs.run.training import TrainingSettings
+from hcs.shown import hide_in
 
 
 def run_training(
@@ -95,6 +96,10 @@ def train_network(
     except HcsError as error:
         trainee.error = error
         return Failed(message=str(error))
+    except Exception as error:
+        # Prefect tells of it
+        hide_in(error)
+        raise
     trainee.trained = report
     curves.finish(report)
     return Completed(message=f"{report.path.name} {report.state}")

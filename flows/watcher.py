@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from hcs.run.outcome import OnOutcome, Report
 from hcs.run.stopping import Stop
+from hcs.shown import hide_in
 
 
 @dataclass
@@ -29,10 +30,14 @@ class Watcher:
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Note what the flow raises inside the block, of which Prefect keeps a state only."""
+        """Note what the flow raises inside the block, of which Prefect keeps a state only.
+
+        Its text goes into that state, and into the log: without secrets.
+        """
         try:
             yield
         except BaseException as error:
+            hide_in(error)
             self.error = error
             raise
 

@@ -19,7 +19,7 @@ from hcs.cli.output import print_error
 from hcs.cli.watched import part_from_prefect
 from hcs.errors import EXIT_STOPPED, EXIT_USAGE, HcsError
 from hcs.run.threads import is_any_hanging
-from hcs.shown import shown
+from hcs.shown import hide_in, shown
 
 # one module per group of commands; each has `register(app)`
 _GROUPS: tuple[str, ...] = (
@@ -79,6 +79,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except HcsError as error:
         print_error(error)
         code = error.exit_code
+    except Exception as error:
+        # Python prints it, with all that led to it
+        hide_in(error)
+        raise
     if code == EXIT_STOPPED:
         print("hcs: stopped; run the same command again to go on", file=sys.stderr)
     # else the process is not this command's

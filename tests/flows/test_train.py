@@ -93,6 +93,17 @@ def test_what_stops_a_training_is_raised_and_shown(artifacts, settings, tmp_path
 
 
 @pytest.mark.integration
+def test_a_training_that_breaks_tells_no_secret(artifacts, settings, tmp_path, monkeypatch):
+    def breaks(*_arguments):
+        raise RuntimeError("GET https://host/a?sig=s3cr3t0123456789 failed")
+
+    monkeypatch.setattr(flows.train, "train_prepared", breaks)
+    train_network(settings, str(tmp_path / "a.safetensors"), return_state=True)
+    message = artifacts()[1]["state"]["message"]
+    assert message.endswith("RuntimeError: GET https://host/a?*** failed")
+
+
+@pytest.mark.integration
 def test_an_api_that_is_gone_costs_no_training(
     prefect_api, settings, tmp_path, monkeypatch, caplog
 ):

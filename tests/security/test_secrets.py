@@ -162,6 +162,16 @@ def test_a_url_with_a_secret_is_refused_before_prefect_hears_of_it(command, caps
     assert SECRET not in told.out + told.err
 
 
+def test_a_command_that_ends_unexpectedly_tells_none():
+    pytest.importorskip("s3fs")
+    environment = {**os.environ, "AWS_ENDPOINT_URL": f"http://me:{SECRET}@ho st:9/"}
+    command = [HCS, "status", "s3://bucket/a.zarr"]
+    ended = subprocess.run(command, env=environment, capture_output=True)
+    assert ended.returncode == EXIT_FAILED
+    assert b"Invalid endpoint: http://***@ho st:9/" in ended.stderr
+    assert SECRET.encode() not in ended.stdout + ended.stderr
+
+
 def test_names_of_files_with_question_marks_are_no_queries(tmp_path):
     assert Storage.open(tmp_path / "what?.zarr").name == "what?"
     assert Storage.open("s3://bucket/what?.zarr").name == "what?"
@@ -259,3 +269,37 @@ def test_no_secret_of_a_night_is_told_anywhere(
     assert b"unexpected error" in places["quarantine"]
     assert b"dead could not send" in told
     assert b"1 plate failed" in places["mails"] + places["posts"]
+
+
+BREAKING = """
+import os, sys
+import hcs.run.analyse
+from hcs.cli.main import main
+
+step = sys.argv.pop(1)
+
+def breaks(*_, **__):
+    url = f"https://bucket.example/{step}?X-Amz-Signature="
+    raise RuntimeError(f"GET {url}{os.environ['CANARY_SIGNATURE']} failed")
+
+setattr(hcs.run.analyse, step, breaks)
+main()
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("step", ["make_plan", "finish"])
+def test_no_secret_is_told_where_a_run_breaks_outside_its_workers(
+    environment, canaries, guarded_home, tmp_path, step
+):
+    url = tmp_path / f"{step}.zarr"
+    make_plate(url, {"A/01": moving_cells(0)})
+    command = [sys.executable, "-c", BREAKING, step, "run", url, "--dask", "none"]
+    ended = subprocess.run(command, env=environment, capture_output=True, timeout=300)
+    assert ended.returncode == EXIT_FAILED, ended.stderr.decode()
+    places = {"stdout": ended.stdout, "stderr": ended.stderr, **files_below(guarded_home)}
+    assert canaries.found(places) == {}
+    # that these are the places where such an error is told
+    words = f"RuntimeError: GET https://bucket.example/{step}?*** failed".encode()
+    assert words in ended.stderr
+    assert any(words in content for content in files_below(guarded_home).values())
