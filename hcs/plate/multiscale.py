@@ -26,6 +26,10 @@ _MOST_LEVELS = 100
 _MOST: Mapping[str, int] = {"t": 1_000_000, "c": 1000, "z": 100_000, "y": 200_000, "x": 200_000}
 _MOST_PIXELS = 2**31
 _MOST_CHUNKS = 10_000_000
+# a chunk is decoded whole; one that is larger than this may be so many times what it covers of its
+# array: tiles pad the last row, and movies end before their time
+_LARGE_PIXELS = 2**26
+_MOST_BEYOND = 64
 # a whole field may be one shard, of which parts are read; its index is read with each of them
 _MOST_SHARD_PIXELS = 2**34
 _MOST_SHARD_CHUNKS = 2**20
@@ -199,6 +203,7 @@ def _check_arrays(axes: tuple[str, ...], arrays: Sequence[StoredArray], found: P
         else:
             _check_size(number, dict(zip(axes, array.shape, strict=True)), array.chunks, found)
             _check_shards(number, array, found)
+            _check_cover(number, array, found)
         if array.dtype != arrays[0].dtype:
             found.problem(f"level {number} is {array.dtype}, level 0 is {arrays[0].dtype}")
     if np.dtype(arrays[0].dtype).kind not in "uifb":
@@ -231,6 +236,19 @@ def _check_shards(number: int, array: StoredArray, found: Problems) -> None:
         found.problem(
             f"level {number} has {pixels // chunk} chunks in a shard: up to 2**20 are read"
         )
+
+
+def _check_cover(number: int, array: StoredArray, found: Problems) -> None:
+    """Refuse chunks and shards that lie nearly all beyond their array: a few bytes fill them."""
+    for what, sides in (("chunk", array.chunks), ("shard", array.shards or array.chunks)):
+        pixels = prod(sides)
+        covered = prod(map(min, sides, array.shape))
+        if pixels > max(_LARGE_PIXELS, _MOST_BEYOND * covered):
+            found.problem(
+                f"level {number} has {pixels} pixels in a {what}, which covers {covered}: up to "
+                f"{_MOST_BEYOND} times as many are read"
+            )
+            return
 
 
 def _levels(

@@ -98,6 +98,33 @@ def test_arrays_that_do_not_make_one_image_are_named():
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "chunks"),
+    [
+        # a small image in chunks of a large one, a last column of tiles, a movie cut short
+        ((3, 2, 96, 96), (1, 1, 8192, 8192)),
+        ((3, 2, 8200, 9000), (1, 1, 8192, 16384)),
+        ((3, 2, 2160, 2160), (150, 1, 2160, 2160)),
+    ],
+)
+def test_chunks_may_be_larger_than_the_array(shape, chunks):
+    read, warnings = parse(image(), StoredArray(shape, chunks, None, "uint16"))
+    assert read.levels[0].chunks == chunks
+    assert warnings == ()
+
+
+def test_chunks_and_shards_far_beyond_the_array_are_refused():
+    beyond = (1, 1, 8192, 8193)
+    words = "pixels in a {}, which covers 9216: up to 64 times"
+    for array_of in (
+        StoredArray((3, 2, 96, 96), beyond, None, "uint16"),
+        StoredArray((3, 2, 96, 96), beyond, beyond, "uint16"),
+    ):
+        assert words.format("chunk") in problems(image(), array_of)
+    in_shards = StoredArray((3, 2, 96, 96), (1, 1, 8192, 1), beyond, "uint16")
+    assert words.format("shard") in problems(image(), in_shards)
+
+
 def test_paths_that_leave_the_image_are_refused():
     datasets = [{"path": path} for path in ("../1/0", "/etc", "0")]
     with pytest.raises(PlateError, match=r"has 2 problems: path '../1/0' leaves .*; path '/etc'"):

@@ -180,6 +180,10 @@ METADATA: dict[str, tuple[Callable[[Path, Path], None], str]] = {
     "shape negative": (array(shape=[4, 2, 1, -128, 128]), "cannot be opened"),
     "shape of text": (array(shape="128"), "cannot be opened"),
     "chunks immense": (array(chunks=[1, 1, 1, 2**20, 2**20]), "pixels in a chunk"),
+    "chunks beyond the array": (
+        array(chunks=[1, 1, 1, 2**14, 2**14]),
+        "has 268435456 pixels in a chunk, which covers 16384: up to 64 times as many are read",
+    ),
     "chunks of nothing": (array(chunks=[1, 1, 1, 0, 0]), "cannot be opened|chunks"),
     "chunks beyond count": (array(shape=[4, 2, 1, 9999, 9999], chunks=[1] * 5), "chunks: up to"),
     "scale NaN": (transformation(scale=[1, 1, 1, float("nan"), 1]), "not positive"),
