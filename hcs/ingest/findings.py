@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from math import gcd
 from pathlib import Path
 
@@ -24,9 +24,13 @@ def some(names: Iterable[object]) -> str:
     >>> some("abc"), some(range(7))
     ('a, b, c', '0, 1, 2, 3, 4 and 2 more')
     """
-    texts = [str(name) for name in names]
-    rest = len(texts) - _NAMED
-    return ", ".join(texts[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    known = list(names)
+    return _first_of(known, len(known))
+
+
+def _first_of(names: Iterable[object], n_names: int) -> str:
+    rest = n_names - _NAMED
+    return ", ".join(map(str, islice(names, _NAMED))) + (f" and {rest} more" if rest > 0 else "")
 
 
 def duplicates(images: Sequence[SourceImage]) -> list[str]:
@@ -56,10 +60,13 @@ def gaps(images: Sequence[SourceImage]) -> list[str]:
         times = sorted(first)
         step = gcd(*(after - before for before, after in pairwise(times))) or 1
         holes = [(a, b) for a, b in pairwise(times) if b - a > step]
-        missing = [time for a, b in holes for time in range(a + step, b, step)]
-        if missing:
+        if holes:
+            # one by one only those that are named: numbers may lie any distance apart
+            missing = chain.from_iterable(range(a + step, b, step) for a, b in holes)
+            n_missing = sum((b - a) // step - 1 for a, b in holes)
             beside = some(f"{first[a].name} and {first[b].name}" for a, b in holes)
-            sentences.append(f"{field}: no file of frames {some(missing)}: between {beside}")
+            named = _first_of(missing, n_missing)
+            sentences.append(f"{field}: no file of frames {named}: between {beside}")
     return sentences
 
 

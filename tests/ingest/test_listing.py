@@ -76,6 +76,13 @@ def test_fields_and_columns_may_have_any_number_of_digits(tmp_path):
     assert (str(file.well), file.field) == ("B/03", "7")
 
 
+def test_a_gap_may_be_of_any_length(tmp_path, write_tiff):
+    path = write_tiff("a.tif")
+    rows = "".join(f"{path},B3,{time}\n" for time in (1, 2, 9_999_999_999_999_999_999))
+    plan = plan_import(read_listing(listing(tmp_path, f"path,well,time\n{rows}"), tmp_path))
+    assert "no file of frames 3, 4, 5, 6, 7 and 9999999999999999991 more" in str(plan.problems)
+
+
 def test_a_written_listing_plans_the_same_plate(tmp_path, write_tiff):
     for time in range(98, 101):
         write_tiff(f"s1/t{time:03d}.tif")
