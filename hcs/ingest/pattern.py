@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hcs.errors import ImportFilesError, SettingsError
 from hcs.ingest.findings import some
-from hcs.ingest.source import SourceFile, field_name, natural_key, well_path
+from hcs.ingest.source import SourceFile, field_name, is_number, natural_key, well_path
 
 # what a key may stand for; none of it crosses a folder
 KEYS = {
@@ -98,7 +98,7 @@ class Pattern:
         SettingsError
             If there is no such folder.
         ImportFilesError
-            If no file fits; names some that do not.
+            If no file fits; names some that do not. What narrows a number lets another text pass.
         """
         if not folder.is_dir():
             raise SettingsError(f"{folder}: no such folder")
@@ -160,8 +160,17 @@ def _source_file(path: Path, keys: dict[str, str], folder_name: str) -> SourceFi
         well=well,
         field=field_name(keys.get("field", "0")),
         channel=keys.get("channel"),
-        z=int(keys["z"]) if "z" in keys else None,
-        time=int(keys["time"]) if "time" in keys else None,
+        z=_number(path, keys, "z"),
+        time=_number(path, keys, "time"),
         sequence=keys.get("sequence", "" if well else folder_name),
         time_digits=len(keys.get("time", "")),
     )
+
+
+def _number(path: Path, keys: dict[str, str], name: str) -> int | None:
+    text = keys.get(name)
+    if text is not None and not is_number(text):
+        raise ImportFilesError(
+            f"{path}: {name} {text!r} is no number", hint=f"what {{{name}:...}} lets pass must be"
+        )
+    return None if text is None else int(text)

@@ -107,3 +107,9 @@ def test_files_beside_with_digits_of_other_scripts_are_left_out(tmp_path):
     found = Pattern("t{time}.tif").find(tmp_path)
     assert [file.time for file in found.files] == [1]
     assert len(found.unmatched) == 2
+
+
+def test_a_glob_that_lets_pass_what_is_no_number_is_told_of(tmp_path):
+    (tmp_path / "first.tif").touch()
+    with pytest.raises(ImportFilesError, match=r"first\.tif: time 'first' is no number .*time:"):
+        Pattern("{time:f*}.tif").find(tmp_path)
