@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from hcs.errors import HcsError, LockedError, StorageError, WriteError
+from hcs.errors import HcsError, LockedError, PlateError, StorageError, WriteError
 from hcs.plate.storage import PARTIAL
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 FOLDER = "lock"
 HEARTBEAT_S = 5.0
 STALE_S = 30.0
+# bytes; a claim has some hundreds
+_LARGEST = 64_000
 # a claim is looked at so often between two heartbeats of its holder
 _LOOKS_PER_BEAT = 4
 
@@ -325,9 +327,12 @@ def _to_json(claim: Claim) -> bytes:
 def _read(companion: Storage, token: int) -> tuple[Claim, bytes]:
     """Return a claim and its bytes; one that is swept or damaged is of an unknown holder."""
     try:
-        content = companion.read(_key(token))
+        content = companion.read(_key(token), _LARGEST)
     except FileNotFoundError:
         return _UNKNOWN, b""
+    except PlateError as error:
+        # it is there, and none of ours
+        return _UNKNOWN, str(error).encode()
     try:
         return _claim_reader.validate_json(content), content
     except ValidationError:
@@ -349,11 +354,14 @@ def _process_name(pid: str) -> str:
     on this machine from one elsewhere.
     """
     proc = Path("/proc")
+    if not (pid.isascii() and pid.isalnum()):
+        # of a claim that somebody else wrote: it is no path
+        return ""
     try:
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
         namespace = (proc / "self/ns/pid").readlink()
         # the name, in brackets, may hold spaces: state is the first field after it
-        number, _, rest = (proc / pid / "stat").read_text().partition(" ")
+        number, _, rest = (proc / pid / "stat").read_text(errors="replace").partition(" ")
         fields = rest.rpartition(")")[2].split()
     except OSError:
         return ""

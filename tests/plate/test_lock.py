@@ -207,6 +207,26 @@ def test_a_file_that_is_numbered_in_other_digits_is_no_claim(companion: Storage)
         assert held.token == 1
 
 
+def test_a_claim_without_end_is_a_damaged_one(
+    companion: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_UNKNOWN", lock.Claim("an unknown process", "", "", "", BEAT_S))
+    companion.write("lock/00000007.json", b" " * 100_000)
+    with take(companion, STALE_S) as held:
+        assert held.token == 8
+
+
+@pytest.mark.parametrize("process", ["a b ../../tmp/x d", "a b 1;2 d", "a b \N{SUPERSCRIPT TWO} d"])
+def test_a_claim_names_no_file_as_its_process(
+    process: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = list[Path]()
+    read = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: looked.append(path) or read(path))
+    lock._process_name(process.split()[2])
+    assert looked == []
+
+
 def test_a_number_that_was_swept_free_is_not_taken_for_the_highest(
     companion: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
