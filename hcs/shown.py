@@ -15,33 +15,41 @@ HIDDEN = "***"
 # variables whose value nobody may see; names of files that hold one are no secret
 _SECRET_NAME = re.compile(
     r"SECRET|PASSWORD|PASSWD|TOKEN|AUTH_STRING|ACCESS_KEY|API_KEY|CREDENTIAL|CONNECTION_URL|WEBHOOK"
+    r"|JWT"
 )
 _FILE_NAME = re.compile(r"_(FILE|PATH|DIR)$")
 # a shorter one is no secret, and would hide half of each sentence
 _SHORTEST = 8
 # a name may have 64 MiB, and is on a page or in a row nothing that anybody reads
 _LONGEST = 30_000
-# patterns read each letter a few times at most, however long the text is and whatever it repeats
-_USER = re.compile(r"(?<=://)[^\s/@'\"]+@")
+# patterns read each letter a few times at most, however long the text is and whatever it repeats;
+# a password may hold an @ and quotes
+_USER = re.compile(r"(?<=://)[^\s/]+@")
 _QUERY = re.compile(r"(?<=://)((?:(?!://)[^\s?'\"])+)\?[^\s'\")]+")
-# of a signed URL without its beginning
+# of a signed URL without its beginning, a line of settings, a dict; what ends with such a name, too
 _PARAMETER = re.compile(
-    r"((?:x-(?:amz|goog)-\w[\w-]{0,40}|signature|sig|token|access_token|password|passwd|secret|api_?key)"
-    r"\s*[=:]\s*)[^\s&'\",;)]+",
+    r"((?:x-(?:amz|goog)-\w[\w-]{0,40}|signature|sig|token|password|passwd|secret|jwt"
+    r"|(?:api|access|secret)[_-]?key)\\?['\"]?\s*[=:]\s*)"
+    r"(?:b?(\\?['\"])(?:(?!\2).)+|[^\s&'\",;)]+)",
     re.IGNORECASE,
 )
-# how formulas begin, to the spreadsheets that there are
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_AUTHORIZATION = re.compile(
+    r"(authorization\\?['\"]?\s*[=:]\s*(?:b?\\?['\"])?(?:(?:basic|bearer|token)\s+)?)[^\n'\",;)]+",
+    re.IGNORECASE,
+)
 _HEADER = re.compile(r"\b(Basic|Bearer)\s+[\w+/=.~-]{8,}")
 _WEBHOOK = re.compile(r"(://[^\s/]+/(?:services|api/webhooks|webhooks?)/)[^\s'\"]+")
+# how formulas begin, to the spreadsheets that there are
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def shown(text: str) -> str:
     r"""Return a text without secrets, and without what a terminal would obey.
 
-    Hidden are passwords and queries of URLs, what follows ``signature=`` and the like, and the
-    values of environment variables whose names say that they are secret. Letters that cannot be
-    printed become ``?``; lines stay lines. A text longer than any that is read ends early.
+    Hidden are passwords and queries of URLs, what follows ``signature=``, ``"password":`` and the
+    like, and the values of environment variables whose names say that they are secret. Letters
+    that cannot be printed become ``?``; lines stay lines. A text longer than any that is read ends
+    early.
 
     Examples
     --------
@@ -50,13 +58,15 @@ def shown(text: str) -> str:
     >>> shown("DAPI\x1b[2J")
     'DAPI?[2J'
     """
-    for secret in _secrets():
+    # one may begin as another does
+    for secret in sorted(_secrets(), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = _beginning(text)
     text = _USER.sub(f"{HIDDEN}@", text)
     text = _QUERY.sub(rf"\1?{HIDDEN}", text)
     text = _WEBHOOK.sub(rf"\1{HIDDEN}", text)
-    text = _PARAMETER.sub(rf"\1{HIDDEN}", text)
+    text = _PARAMETER.sub(rf"\1\2{HIDDEN}", text)
+    text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
     text = _HEADER.sub(rf"\1 {HIDDEN}", text)
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 

@@ -25,21 +25,36 @@ from tests.security.canaries import Canaries, files_below, watched
 SECRET = "s3cr3t0123456789"
 
 SAID = [
-    ("https://bucket.example/a?X-Amz-Signature={}&X-Amz-Date=1", "https://bucket.example/a?***"),
-    ("GET 'https://me:{}@host/a' failed", "GET 'https://***@host/a' failed"),
-    ("s3://{}@bucket/a", "s3://***@bucket/a"),
-    ("/a?X-Amz-Security-Token={}", "/a?X-Amz-Security-Token=***"),
-    ("sig={}&se=1", "sig=***&se=1"),
-    ("Authorization: Bearer {}", "Authorization: Bearer ***"),
-    ("https://hooks.slack.com/services/T0/B0/{}", "https://hooks.slack.com/services/***"),
-    ("https://discord.com/api/webhooks/1/{}", "https://discord.com/api/webhooks/***"),
-    ("password: {}, user: me", "password: ***, user: me"),
+    (
+        "https://bucket.example/a?X-Amz-Signature=SECRET&X-Amz-Date=1",
+        "https://bucket.example/a?***",
+    ),
+    ("GET 'https://me:SECRET@host/a' failed", "GET 'https://***@host/a' failed"),
+    ("s3://SECRET@bucket/a", "s3://***@bucket/a"),
+    ("/a?X-Amz-Security-Token=SECRET", "/a?X-Amz-Security-Token=***"),
+    ("sig=SECRET&se=1", "sig=***&se=1"),
+    ("Authorization: Bearer SECRET", "Authorization: Bearer ***"),
+    ("https://hooks.slack.com/services/T0/B0/SECRET", "https://hooks.slack.com/services/***"),
+    ("https://discord.com/api/webhooks/1/SECRET", "https://discord.com/api/webhooks/***"),
+    ("password: SECRET, user: me", "password: ***, user: me"),
+    ("{'aws_secret_access_key': 'SECRET'}", "{'aws_secret_access_key': '***'}"),
+    ('{"password": "a, SECRET", "user": "me"}', '{"password": "***", "user": "me"}'),
+    (r'"{\"password\": \"SECRET\"}"', r'"{\"password\": \"***\"}"'),
+    ("{'token': b'SECRET'}", "{'token': '***'}"),
+    ("secret='it\"s SECRET' (1)", "secret='***' (1)"),
+    ("aws_secret_access_key=SECRET x", "aws_secret_access_key=*** x"),
+    ("x-api-key: SECRET", "x-api-key: ***"),
+    ("SLURM_JWT=SECRET", "SLURM_JWT=***"),
+    ("Authorization: Token SECRET", "Authorization: Token ***"),
+    ("Authorization: Other SECRET\nnext", "Authorization: ***\nnext"),
+    ("{'Authorization': 'Token SECRET', 'a': 1}", "{'Authorization': 'Token ***', 'a': 1}"),
+    ("https://me:i@t'sSECRET@host/a@b", "https://***@host/a@b"),
 ]
 
 
 @pytest.mark.parametrize(("text", "expected"), SAID)
 def test_what_holds_a_secret_is_hidden_and_the_rest_stays(text, expected):
-    assert shown(text.format(SECRET)) == expected
+    assert shown(text.replace("SECRET", SECRET)) == expected
     assert shown(expected) == expected
 
 
@@ -47,12 +62,18 @@ def test_what_holds_a_secret_is_hidden_and_the_rest_stays(text, expected):
     "name",
     [
         "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PREFECT_API_AUTH_STRING", "SMTP_PASSWORD",
-        "PREFECT_API_DATABASE_CONNECTION_URL", "SLACK_WEBHOOK_URL", "PREFECT_API_KEY",
+        "PREFECT_API_DATABASE_CONNECTION_URL", "SLACK_WEBHOOK_URL", "PREFECT_API_KEY", "SLURM_JWT",
     ],
 )  # fmt: skip
 def test_values_of_secret_variables_are_hidden_wherever_they_stand(monkeypatch, name):
     monkeypatch.setenv(name, SECRET)
     assert shown(f"a{SECRET}b") == f"a{HIDDEN}b"
+
+
+def test_a_secret_that_begins_as_another_does_is_hidden_to_its_end(monkeypatch):
+    monkeypatch.setenv("A_PASSWORD", SECRET)
+    monkeypatch.setenv("B_PASSWORD", f"{SECRET}-tail")
+    assert shown(f"{SECRET}-tail, {SECRET}") == f"{HIDDEN}, {HIDDEN}"
 
 
 def test_a_password_is_hidden_also_without_its_user(monkeypatch):
@@ -69,7 +90,7 @@ def test_plain_texts_stay_as_they_are(monkeypatch):
 
 REPEATED = [
     "x", "x-amz-", "x-goog-a", "://", "a://a", "://?", "://a@", "://x/services/", "password",
-    "password ", "password=", "secret: '", "Bearer ", "?", "'", "\n",
+    "password ", "password=", "secret: '", "authorization: ", "Bearer ", "?", "'", "\n",
 ]  # fmt: skip
 
 
