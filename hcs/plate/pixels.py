@@ -19,6 +19,7 @@ from zarr.storage import StorePath, WrapperStore
 
 from hcs.errors import CorruptError, HcsError
 from hcs.plate.array import open_array
+from hcs.plate.blocks import reading_of
 from hcs.plate.codecs import decoded_bytes, largest_file, largest_part, pipeline_of
 from hcs.plate.group import OWN
 from hcs.plate.metadata import AXES, FieldImage
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# frames of one chunk are decoded together, as long as they do not take more than this
-_READ_AHEAD_BYTES = 64 * 2**20
 _COPY_ANEW = "copy it anew from where the plate came from"
 _MAKE_ANEW = "hcs verify --repair, then hcs run, make it anew"
 # what the codecs of zarr and numcodecs raise on bytes that they did not write
@@ -191,9 +190,8 @@ class Pixels:
         """Cut frames into runs that lie in one chunk and fit the memory to read ahead."""
         along_t = self.array.chunks[self._image.axes.index("t")] if "t" in self._image.axes else 1
         n_planes = len(range(*planes.indices(self._image.length("z"))))
-        n_pixels = n_channels * n_planes * int(np.prod(self._image.frame_shape))
-        frame_bytes = n_pixels * self.array.dtype.itemsize
-        most = max(_READ_AHEAD_BYTES // frame_bytes, 1) if frames.step > 0 else 1
+        together = reading_of(self._image, n_channels, n_planes).n_together
+        most = together if frames.step > 0 else 1
         for _, run in groupby(range(len(frames)), key=lambda i: frames[i] // along_t):
             indices = list(run)
             for first in indices[::most]:

@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # one reads or writes, the others wait for the disk or decode
-_THREADS = 4
+READERS = 4
 
 
 def in_step(
@@ -42,7 +42,7 @@ def in_step(
     [3, 1, 2]
     """
     under_way: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(min(at_most, _THREADS), thread_name_prefix="ahead") as threads:
+    with ThreadPoolExecutor(min(at_most, READERS), thread_name_prefix="ahead") as threads:
         try:
             for item in items:
                 under_way.append(threads.submit(copy_context().run, function, item))

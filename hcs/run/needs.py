@@ -1,7 +1,7 @@
 """What steps read, write and hold in memory; estimates, from metadata alone.
 
 Bytes are those of decoded pixels; on disk they are fewer. Memory is what a worker needs to be
-there at all, and so many bytes for each pixel of a frame.
+there at all, so many bytes for each pixel of a frame, and chunks that hold more than a frame.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from hcs.isl.segment import pixel_scale
 from hcs.isl.settings import IslSettings
+from hcs.plate.blocks import reading_of
 from hcs.plate.levels import label_levels, product_levels
 from hcs.plate.metadata import FieldImage, Level
+from hcs.run.ahead import READERS
 from hcs.run.models import Model
 from hcs.run.steps import Kind, Step
 from hcs.settings import Settings
@@ -84,16 +87,40 @@ def working_bytes(image: FieldImage, steps: Sequence[Step], settings: Settings) 
     item = np.dtype(image.dtype).itemsize
     field = frame * image.n_frames * (item + 4 + 8) if plugin else 0
     networks = [_network_bytes(step.model, image, settings) for step in steps if step.model]
-    return max(frame * _BYTES_PER_PIXEL + field, *networks, 0)
+    kept, decoding = _reading_bytes(image, steps, settings)
+    return max(kept + max(frame * _BYTES_PER_PIXEL + field, decoding), *networks, 0)
+
+
+def _reading_bytes(image: FieldImage, steps: Sequence[Step], settings: Settings) -> tuple[int, int]:
+    """Return what is kept of frames beyond the one that is worked on, and chunks being decoded."""
+    channels = len(image.channels) if any(step.kind == "measure" for step in steps) else 1
+    planes = 1 if isinstance(settings.plane, int) else image.length("z")
+    reading = reading_of(image, channels, planes)
+    return max(reading.kept_bytes - channels * _plane_bytes(image), 0), reading.decoding_bytes
 
 
 def _network_bytes(model: Model, image: FieldImage, settings: Settings) -> int:
-    isl, (height, width) = settings.isl, image.frame_shape
+    isl, scale = settings.isl, pixel_scale(model.card, image.pixel_size_um, settings.isl)
+    height, width = (side * scale for side in image.frame_shape)
     tile = min(height, isl.tile_px) * min(width, isl.tile_px)
     # a GPU has memory of its own
     computing = isl.batch * tile * _bytes_per_pixel(isl) if settings.run.device == "cpu" else 0
     planes = len(model.card.inputs) + model.card.n_outputs
-    return _NETWORK_BYTES + computing + isl.batch * height * width * planes * _WAITING_BYTES
+    # frames wait on their own pixels, and on those of the network
+    largest = max(height * width, math.prod(image.frame_shape))
+    waiting = isl.batch * largest * planes * _WAITING_BYTES
+    return int(_NETWORK_BYTES + computing + waiting) + _decoding_beside(model, image)
+
+
+def _decoding_beside(model: Model, image: FieldImage) -> int:
+    """Return what chunks take that hold more than a plane, decoded while a network computes."""
+    whole = any(not isinstance(one.plane, int) for one in model.card.inputs)
+    reading = reading_of(image, n_planes=image.length("z") if whole else 1)
+    return READERS * max(reading.decoding_bytes - _plane_bytes(image), 0)
+
+
+def _plane_bytes(image: FieldImage) -> int:
+    return math.prod(image.frame_shape) * np.dtype(image.dtype).itemsize
 
 
 def _bytes_per_pixel(isl: IslSettings) -> int:

@@ -148,7 +148,7 @@ class Plan:
     @property
     def memory_per_worker(self) -> int:
         """Bytes that one worker needs for the largest frame; an estimate."""
-        images = [image for well in self.wells for image in well.images]
+        images = [image for well in self.wells if not well.failure for image in well.images]
         working = (working_bytes(image, self.steps, self.settings) for image in images)
         return WORKER_BYTES + max(working, default=0)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import zarr
 
 from hcs.simulate.plate import simulate_plate
 from hcs.simulate.settings import SimulationSettings
@@ -75,6 +76,31 @@ def test_a_worker_of_ssl_needs_what_the_plan_says(tmp_path, size):
     assert said == pytest.approx(peak(url), rel=WITHIN)
 
 
+def rechunked(url: Path, chunks: tuple[int, ...]) -> None:
+    """Write the pixels of full resolution anew, as another program would."""
+    (where,) = url.glob("*/*/0/0")
+    pixels = zarr.open_array(str(where), mode="r")[:]
+    zarr.create_array(
+        str(where),
+        shape=pixels.shape,
+        chunks=chunks,
+        dtype=pixels.dtype,
+        zarr_format=2,
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+        overwrite=True,
+    )[:] = pixels
+
+
+def test_chunks_that_are_larger_than_a_frame_are_in_the_plan(tmp_path):
+    url = simulated(tmp_path, 512)
+    ordinary = planned(url)
+    # as large as they may be, for a movie that was cut short
+    rechunked(url, (190, 3, 1, 512, 512))
+    said = planned(url)
+    assert said > 1.3 * ordinary
+    assert said == pytest.approx(peak(url), rel=WITHIN)
+
+
 @pytest.fixture
 def untrained(tmp_path) -> Path:
     """Return a weights file of the network that the planner's figures are of: the default one."""
@@ -86,6 +112,7 @@ def untrained(tmp_path) -> Path:
         name="dna",
         head="stain",
         inputs=(InputPlane(channel="phase"),),
+        pixel_size_um=0.65,
         targets=(TargetScale(stain="dna", offset=100, scale=400),),
         architecture=Architecture(),
         training=Training(
@@ -103,6 +130,18 @@ def test_a_worker_with_a_network_needs_what_the_plan_says(tmp_path, untrained, s
     url = simulated(tmp_path, size)
     named = f"isl.weights=[{untrained}]"
     flags = [f for one in ("methods=[isl]", named, f"isl.batch={batch}") for f in ("--set", one)]
+    said = planned(url, *flags)
+    assert said == pytest.approx(peak(url, *flags), rel=WITHIN)
+
+
+@AT_LENGTH
+def test_a_network_of_smaller_pixels_needs_what_the_plan_says(tmp_path, untrained):
+    url = simulated(tmp_path, 512)
+    named = f"isl.weights=[{untrained}]"
+    # twice as many pixels along each side
+    sizes = "calibration.pixel_size_um=1.3"
+    settings = ("methods=[isl]", named, "isl.batch=1", sizes)
+    flags = [f for one in settings for f in ("--set", one)]
     said = planned(url, *flags)
     assert said == pytest.approx(peak(url, *flags), rel=WITHIN)
 

@@ -63,7 +63,7 @@ def foreign_plate(folder, version, **changes):
     ],
 )
 def test_any_chunks_of_other_writers_are_read(tmp_path, version, changes, monkeypatch):
-    monkeypatch.setattr("hcs.plate.pixels._READ_AHEAD_BYTES", 3 * 20 * 16 * 2)
+    monkeypatch.setattr("hcs.plate.blocks._READ_AHEAD_BYTES", 3 * 20 * 16 * 2)
     plate, pixels = foreign_plate(tmp_path, version, **changes)
     for frames in (range(6), range(1, 5), range(5, 0, -2), range(0, 6, 3), range(0)):
         for plane, expected in (

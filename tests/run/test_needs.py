@@ -15,11 +15,14 @@ from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath
 from hcs.run.models import Model
 from hcs.run.needs import bytes_read, bytes_written, files_written, working_bytes
+from hcs.run.outcome import Failure
 from hcs.run.plan import check_fit, make_plan, with_batch_that_fits
 from hcs.run.steps import Step
 from hcs.settings import Settings, load_settings
 
 TRAINING = Training(fingerprint="", n_images=1, n_steps=1, seed=0, started_from="random", recipe={})
+SETTINGS = Settings()
+STATISTICS = Step("ssl-statistics", "statistics", "", "", "ssl")
 PIXELS = 5 * 1000 * 2000
 LEVEL = Level("0", (5, 2, 3, 1000, 2000), (1, 1, 1, 1000, 1000), None, (1,) * 5, (0,) * 5)
 IMAGE = FieldImage(
@@ -88,6 +91,56 @@ def test_what_a_network_holds_grows_with_the_batch_and_not_beyond_a_tile():
     auto = "bf16" if has_bf16(torch.device("cpu")) else "fp32"
     assert held(precision="bf16") < held(precision="fp32")
     assert held(precision="auto") == held(precision=auto)
+
+
+def test_a_chunk_of_several_frames_is_decoded_whole_and_kept():
+    def held(settings=SETTINGS, **changes):
+        image = replace(IMAGE, levels=(replace(LEVEL, **changes),))
+        return working_bytes(image, [STATISTICS], settings)
+
+    frame = 1000 * 2000 * 2
+    assert held() == 50 * frame
+    # four more frames are kept, while one is worked on
+    assert held(chunks=(5, 1, 1, 1000, 1000)) == (50 + 4) * frame
+    assert held(chunks=(100, 1, 1, 1000, 2000)) == (100 + 4) * frame
+    # a projection takes three planes of each frame
+    assert held(Settings(plane="max")) == (50 + 2) * frame
+    # ten chunks are decoded at the same time
+    assert held(chunks=(1, 1, 1, 1, 20_000_000)) == 10 * 10 * frame
+
+
+def test_a_measurement_keeps_every_channel():
+    image = replace(IMAGE, levels=(replace(LEVEL, chunks=(5, 1, 1, 1000, 1000)),))
+    measure = replace(STATISTICS, kind="measure")
+    with_it = working_bytes(image, [STATISTICS, measure], SETTINGS)
+    more = with_it - working_bytes(image, [STATISTICS], SETTINGS)
+    assert more == 4 * 1000 * 2000 * 2
+
+
+def test_a_network_holds_frames_of_its_own_pixel_size():
+    def held(pixel_size_um, chunks=LEVEL.chunks):
+        network = step("stain", pixel_size_um=0.65)
+        image = replace(IMAGE, pixel_size_um=pixel_size_um)
+        image = replace(image, levels=(replace(LEVEL, chunks=chunks),))
+        return working_bytes(image, [network], Settings(isl=IslSettings(tile_px=256, batch=1)))
+
+    # three planes of float32 that wait to be computed, to be written, and meanwhile
+    waiting = 1000 * 2000 * 3 * 12
+    assert held(1.3) - held(0.65) == (4 - 1) * waiting
+    # coarser ones beside frames of the plate
+    assert held(0.325) == held(0.65)
+    # four readers, each of which decodes the chunks of three planes
+    more = held(0.65, (5, 1, 1, 1000, 2000)) - held(0.65)
+    assert more == 4 * 3 * (5 - 1) * 1000 * 2000 * 2
+
+
+def test_a_well_that_cannot_be_analysed_asks_for_no_memory(plan):
+    well = plan.wells[0]
+    level = replace(well.images[0].levels[0], shape=(9, 2, 1, 40_000, 40_000))
+    large = replace(well, images=(replace(well.images[0], levels=(level,)),))
+    failed = replace(large, failure=Failure("PlateError", "too large", ""))
+    assert replace(plan, wells=(large,)).memory_per_worker > plan.memory_per_worker
+    assert replace(plan, wells=(well, failed)).memory_per_worker == plan.memory_per_worker
 
 
 @pytest.fixture
