@@ -14,6 +14,7 @@ from prefect.artifacts import create_markdown_artifact
 from flows.progress import Artifacts, embedded
 from hcs.run.budget import in_words
 from hcs.run.diary import CURVES, EXAMPLES
+from hcs.run.night_summary import escaped
 from hcs.run.train import TrainingReport, training_folder
 
 if TYPE_CHECKING:
@@ -83,4 +84,4 @@ def markdown_page(folder: Path, text: str) -> str:
     """Return the pictures of a training as markdown that holds them."""
     named = {"loss and scores": folder / CURVES, "examples": folder / EXAMPLES}
     there = [embedded(name, path.read_bytes()) for name, path in named.items() if path.exists()]
-    return "\n\n".join([text, *there])
+    return "\n\n".join([escaped(text), *there])

@@ -141,7 +141,7 @@ class Summary(Artifacts):
 
     def show(self, markdown: str, line: str) -> None:
         """Show the summary."""
-        self._call(create_markdown_artifact, markdown, f"{self._key}-night", line)
+        self._create("night", create_markdown_artifact, markdown, line)
 
 
 def _analysed(url: str, settings: Settings, stop: Stop, on_outcome: OnOutcome) -> PlateRun:

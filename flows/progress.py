@@ -134,9 +134,19 @@ class Artifacts:
         """Create an artifact, or put new content into that of this kind which is there."""
         with self._one_at_a_time:
             if kind in self._shown:
-                self._call(replace or replace_artifact, self._shown[kind], content, text)
-            elif made := self._call(create, content, f"{self._key}-{kind}", text):
+                self._call(replace or replace_artifact, self._shown[kind], content, escaped(text))
+            elif made := self._create(kind, create, content, text):
                 self._shown[kind] = made
+
+    def _create(
+        self,
+        kind: str,
+        create: Callable[..., Any],
+        content: Any,  # noqa: ANN401 - text, rows or a share
+        text: str,
+    ) -> UUID | None:
+        """Create an artifact; Prefect's UI takes the text beside it for Markdown."""
+        return self._call(create, content, f"{self._key}-{kind}", escaped(text))
 
     def _call(self, function: Callable[..., Any], *arguments: object) -> UUID | None:
         with self._one_at_a_time:
@@ -220,7 +230,7 @@ class Progress(Artifacts):
             return
         if pictures:
             page = markdown_page(pictures, report.outputs)
-            self._call(create_markdown_artifact, page, f"{self._key}-plate", text)
+            self._create("plate", create_markdown_artifact, page, text)
 
     def _show_due(self) -> None:
         self.show_bar()

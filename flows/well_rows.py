@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hcs.plate.path import WellPath
+from hcs.run.night_summary import escaped
 from hcs.run.outcome import Failure, WellOutcome
 
 
@@ -14,6 +15,8 @@ def table_rows(
     outcomes: Sequence[WellOutcome], running: Mapping[WellPath, float] = MappingProxyType({})
 ) -> list[dict[str, Any]]:
     """Return a row per well for people, in the plate's order; what is long comes last.
+
+    Prefect's UI takes texts for Markdown.
 
     Parameters
     ----------
@@ -30,7 +33,7 @@ def _row(outcome: WellOutcome, running_s: float | None) -> dict[str, Any]:
     visited = outcome.attempts > 0
     seconds = outcome.seconds if running_s is None else running_s
     failure = outcome.failure or Failure("", "")
-    return {
+    row = {
         "well": outcome.well.name,
         "state": outcome.state if running_s is None else "running",
         "seconds": round(seconds, 1) if visited or running_s is not None else "",
@@ -42,6 +45,7 @@ def _row(outcome: WellOutcome, running_s: float | None) -> dict[str, Any]:
         "hint": failure.hint,
         "steps": ", ".join(outcome.steps),
     }
+    return {name: escaped(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
 
 
 def _place(well: WellPath) -> tuple[int, str, int, str]:

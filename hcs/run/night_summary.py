@@ -18,8 +18,8 @@ _MOST_NAMES = 20
 _MOST_WELLS_OF_PLATE = 3
 # plates that take no row of their own
 _QUIET = ("to come", "still arriving", "nothing to do")
-# what means something to Markdown or HTML
-_SPECIAL = re.compile(r"([\\`*_\[\]<>&|#~!])")
+# what means something to Markdown or HTML; a _ between letters or digits does not
+_SPECIAL = re.compile(r"([\\`*\[\]<>&|#~!]|(?<![^\W_])_|_(?![^\W_]))")
 _MENTION = re.compile(r"(?<!\w)@")
 _HEAD = ("plate", "state", "wells", "done", "failed", "quarantined", "time", "why")
 
@@ -70,6 +70,8 @@ def escaped(text: str) -> str:
     --------
     >>> print(escaped("a|b_[c](javascript:x) <img>"))
     a\|b\_\[c\](javascript:x) \<img\>
+    >>> print(escaped("plate_1, __b__"))
+    plate_1, \_\_b\_\_
     """
     return _SPECIAL.sub(r"\\\1", _one_line(text))
 

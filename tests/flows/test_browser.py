@@ -12,10 +12,14 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from prefect import flow
 
 from flows.nightly import run_nightly
+from flows.progress import Progress
+from hcs.plate.path import WellPath
 from hcs.run.analyse import analyse
 from hcs.run.night_settings import NightSettings
+from hcs.run.outcome import Failure, WellOutcome
 from hcs.settings import load_settings
 from hcs.simulate.plate import simulate_plate
 from hcs.simulate.settings import SimulationSettings
@@ -119,6 +123,27 @@ def test_a_night_shows_its_summary_and_leads_to_its_plates(ui, api, night):
     (link,) = ui.driver.find_elements("link text", "march.zarr")
     assert str(link.get_attribute("href")).endswith(f"/runs/flow-run/{api.last('analyse')['id']}")
     assert ui.driver.execute_script("return window.hostile") is None
+
+
+def test_what_strangers_name_is_text_in_rows_and_beside_bars(ui, api):
+    strange = "![x](http://evil.example/x.png) [log in](http://evil.example) <b>_x_</b> plate_1"
+    well = WellPath.parse("B/03")
+    outcome = WellOutcome(well, "failed", failure=Failure("damaged data", strange, "copy it anew"))
+
+    @flow(name="strange")
+    def shows() -> None:
+        watched = Progress("strange")
+        watched.move(outcome, 1, 1)
+        with watched.showing({well: outcome}):
+            pass
+
+    shows()
+    shown = api.artifacts(api.last("strange"))
+    for kind in ("progress", "wells"):
+        ui.open(f"artifacts/artifact/{shown[kind]}", strange)
+        assert not ui.driver.find_elements("css selector", "img[src*='evil']")
+        # an address is a link by itself, and says where it leads
+        assert not ui.driver.find_elements("link text", "log in")
 
 
 def test_cancel_pressed_ends_a_run_whose_workers_hang(ui, api, tiny_plate, analysed_plate):

@@ -8,10 +8,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from flows import progress
+from flows import nightly, progress
 from flows.progress import Progress, artifact_key
 from hcs.plate.path import WellPath
-from hcs.run.outcome import WellOutcome
+from hcs.run.outcome import Failure, WellOutcome
 
 
 @pytest.mark.parametrize(("name", "key"), [("Plate 7", "plate-7"), ("__", "plate"), ("éa", "a")])
@@ -201,3 +201,25 @@ def test_trouble_that_two_threads_meet_together_is_told_once(monkeypatch):
     monkeypatch.setattr(progress._log, "warning", tell)
     watched.warn(OSError("gone"))
     assert [str(error) for _, error in told] == ["gone"]
+
+
+def test_what_stands_beside_artifacts_is_no_markdown(monkeypatch):
+    told = []
+
+    def hear(*arguments):
+        told.append(arguments[2])
+        return uuid4()
+
+    for name in ("create_progress_artifact", "update_progress_artifact"):
+        monkeypatch.setattr(progress, name, hear)
+    monkeypatch.setattr(nightly, "create_markdown_artifact", hear)
+    failure = Failure("damaged data", "![x](http://evil.example/x.png)", "copy plate_1 anew")
+    outcome = WellOutcome(WellPath.parse("B/03"), "failed", failure=failure)
+    watched = Progress("p", lambda: 0.0)
+    for wells in (3, 2):
+        watched.move(outcome, 1, wells)
+        watched.show_bar()
+    nightly.Summary("p").show("page", outcome.line)
+    line = r"B/03 failed: \!\[x\](http://evil.example/x.png) (copy plate_1 anew)"
+    assert len(told) == 3
+    assert all(one.endswith(line) for one in told)

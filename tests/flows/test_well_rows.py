@@ -14,6 +14,17 @@ def test_a_failed_well_has_its_cause_and_hint_in_the_row():
     assert told == ("damaged data", "chunk 3 is damaged", "copy it anew")
 
 
+def test_texts_of_strangers_are_no_markdown():
+    failure = Failure(
+        "damaged data", "![x](http://evil.example/x.png)", "[log in](http://evil.example)"
+    )
+    well = WellPath.parse("B/03")
+    (row,) = table_rows([WellOutcome(well, "failed", failure=failure, steps=("isl-<b>", "a_b"))])
+    assert (row["well"], row["steps"]) == ("B03", r"isl-\<b\>, a_b")
+    assert row["message"] == r"\!\[x\](http://evil.example/x.png)"
+    assert row["hint"] == r"\[log in\](http://evil.example)"
+
+
 def test_rows_are_in_the_order_of_the_plate():
     wells = ("A/10", "AA/1", "B/2", "A/9")
     rows = table_rows([WellOutcome(WellPath.parse(well), "done") for well in wells])
