@@ -36,7 +36,7 @@ _COPY_ANEW = "copy it anew from where the plate came from"
 _MAKE_ANEW = "hcs verify --repair, then hcs run, make it anew"
 # what the codecs of zarr and numcodecs raise on bytes that they did not write
 _DECODE_ERRORS = (
-    RuntimeError, ValueError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError,
+    RuntimeError, ValueError, TypeError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 
 

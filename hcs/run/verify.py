@@ -293,13 +293,19 @@ class _Markers:
                 continue
             for key in self.sound[step].manifest:
                 field = self._field(key)
-                parts = key.split("/")[3 if field else 0 :]
-                if parts[0] in ("labels", "tables"):
-                    made[field, "labels" if parts[0] == "labels" else "tables", parts[1]] = None
+                if self._well and field is None:
+                    continue
+                match key.split("/")[3 if field else 0 :]:
+                    case ["labels" | "tables" as kind, name, *_]:
+                        made[field, kind, name] = None
         return made
 
     def _field(self, key: str) -> FieldPath | None:
-        return FieldPath.parse("/".join(key.split("/")[:3])) if self._well else None
+        """Return the field that a file lies in; None for the plate's, and where no step writes."""
+        try:
+            return FieldPath.parse("/".join(key.split("/")[:3])) if self._well else None
+        except PlateError:
+            return None
 
 
 def _file_damage(plate: Plate, marker: Marker) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,35 @@ def test_what_cannot_be_read_is_named_and_hides_nothing_else(
     assert {damage.well for damage in found} == {well}
     assert all("cannot read" in damage.what for damage in found)
     assert lost in look_at(analysed_plate).damages
+
+
+def with_a_chunk_lost(url: Path) -> Verified:
+    """Lose a chunk of the last well, and return what a look at the plate finds then."""
+    next(url.glob("B/01/0/labels/ssl_cells/0/2/0/0/0")).unlink()
+    return look_at(url)
+
+
+@pytest.mark.parametrize("key", ["x", "labels", "A/02/0/labels", "A/02/!/labels/x", "../../x/y"])
+@pytest.mark.parametrize("well", [A02, None])
+def test_a_marker_of_files_where_no_step_writes_is_one_of_a_step_to_be_done(
+    analysed_plate, key, well
+):
+    marker = Marker("ssl", "abc", {key: "sha256:00:1"})
+    path = analysed_plate.with_suffix(".hcs") / f"{well or 'plate'}/ssl.json"
+    path.write_text(json.dumps(asdict(marker)))
+    odd, lost = sorted(with_a_chunk_lost(analysed_plate).damages, key=lambda one: one.well == B01)
+    assert (odd.well, odd.part, odd.name) == (well, "step", "ssl")
+    assert key in odd.what
+    assert (lost.well, lost.part, lost.name) == (B01, "step", "ssl")
+
+
+def test_pixels_that_no_filter_decodes_hide_nothing_else(analysed_plate):
+    path = analysed_plate / "A/02/0/0/.zarray"
+    filters = [{"id": "astype", "encode_dtype": "|O", "decode_dtype": "<u2"}]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"filters": filters}))
+    damages = with_a_chunk_lost(analysed_plate).damages
+    assert {damage.well for damage in damages} == {A02, B01}
+    assert "a chunk of A/02/0/0 is damaged" in damages[0].what
 
 
 def test_what_cannot_be_read_is_not_mended_but_looked_for(analysed_plate, monkeypatch):
