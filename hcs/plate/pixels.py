@@ -126,6 +126,30 @@ class Pixels:
         absent = tuple(i for i, axis in enumerate(AXES) if axis not in axes)
         return np.expand_dims(pixels, absent)
 
+    def each(
+        self, frames: range, channels: slice, planes: slice, what: str
+    ) -> Iterator[NDArray[Any]]:
+        """Yield the pixels of each frame, (c, z, y, x); a chunk of several is decoded once."""
+        for block in self._blocks(frames, channels, planes):
+            pixels = self.read(block, channels, planes, what)
+            for i in range(len(block)):
+                # who keeps a frame is not to keep all of its chunk
+                yield pixels[i] if len(block) == 1 else pixels[i].copy()
+            # nor is it kept while the next is decoded
+            del pixels
+
+    def _blocks(self, frames: range, channels: slice, planes: slice) -> Iterator[range]:
+        """Cut frames into runs that lie in one chunk and fit the memory for what is kept."""
+        image = self._image
+        along_t = self.array.chunks[image.axes.index("t")] if "t" in image.axes else 1
+        asked = ((channels, "c"), (planes, "z"))
+        counts = (len(range(*part.indices(image.length(axis)))) for part, axis in asked)
+        most = reading_of(image, *counts).n_together if frames.step > 0 else 1
+        for _, run in groupby(range(len(frames)), key=lambda i: frames[i] // along_t):
+            indices = list(run)
+            for first in indices[::most]:
+                yield frames[first : min(first + most, indices[-1] + 1)]
+
     def take(self, selection: tuple[int | slice, ...], name: str) -> NDArray[Any]:
         """Return a part of the array in native byte order.
 
@@ -185,17 +209,6 @@ class Pixels:
             name,
             missing[0],
         )
-
-    def blocks(self, frames: range, planes: slice, n_channels: int = 1) -> Iterator[range]:
-        """Cut frames into runs that lie in one chunk and fit the memory to read ahead."""
-        along_t = self.array.chunks[self._image.axes.index("t")] if "t" in self._image.axes else 1
-        n_planes = len(range(*planes.indices(self._image.length("z"))))
-        together = reading_of(self._image, n_channels, n_planes).n_together
-        most = together if frames.step > 0 else 1
-        for _, run in groupby(range(len(frames)), key=lambda i: frames[i] // along_t):
-            indices = list(run)
-            for first in indices[::most]:
-                yield frames[first : min(first + most, indices[-1] + 1)]
 
 
 def frames_name(frames: range) -> str:

@@ -52,9 +52,8 @@ def read_frames(
     what = f"field {field}, channel {channel!r}"
 
     def stream() -> Iterator[NDArray[Any]]:
-        for block in pixels.blocks(frames, planes):
-            for stack in pixels.read(block, slice(index, index + 1), planes, what):
-                yield _project(stack[0], plane)
+        for stack in pixels.each(frames, slice(index, index + 1), planes, what):
+            yield _project(stack[0], plane)
 
     return stream()
 
@@ -70,10 +69,8 @@ def read_channels(
     names = [channel.label for channel in image.channels]
 
     def stream() -> Iterator[dict[str, NDArray[Any]]]:
-        for block in pixels.blocks(frames, planes, len(names)):
-            stacks = pixels.read(block, slice(None), planes, f"field {field}, every channel")
-            for stack in stacks:
-                yield {name: _project(stack[i], plane) for i, name in enumerate(names)}
+        for stack in pixels.each(frames, slice(None), planes, f"field {field}, every channel"):
+            yield {name: _project(stack[i], plane) for i, name in enumerate(names)}
 
     return stream()
 
@@ -115,9 +112,8 @@ def read_label_image(
     pixels = Pixels(plate, label_key(field, name), image)
 
     def stream() -> Iterator[NDArray[np.uint32]]:
-        for block in pixels.blocks(frames, slice(0, 1)):
-            for stack in pixels.read(block, slice(0, 1), slice(0, 1), what):
-                yield _as_labels(stack[0, 0], what)
+        for stack in pixels.each(frames, slice(0, 1), slice(0, 1), what):
+            yield _as_labels(stack[0, 0], what)
 
     return stream()
 

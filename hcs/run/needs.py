@@ -87,16 +87,24 @@ def working_bytes(image: FieldImage, steps: Sequence[Step], settings: Settings) 
     item = np.dtype(image.dtype).itemsize
     field = frame * image.n_frames * (item + 4 + 8) if plugin else 0
     networks = [_network_bytes(step.model, image, settings) for step in steps if step.model]
-    kept, decoding = _reading_bytes(image, steps, settings)
-    return max(kept + max(frame * _BYTES_PER_PIXEL + field, decoding), *networks, 0)
+    n_channels, n_planes = _asked(image, steps, settings)
+    reading = reading_of(image, n_channels, n_planes)
+    # beyond the frame that is worked on
+    kept = max(reading.kept_bytes - n_channels * _plane_bytes(image), 0)
+    most = max(frame * _BYTES_PER_PIXEL + field, reading.decoding_bytes)
+    return max(kept + most, *networks, 0)
 
 
-def _reading_bytes(image: FieldImage, steps: Sequence[Step], settings: Settings) -> tuple[int, int]:
-    """Return what is kept of frames beyond the one that is worked on, and chunks being decoded."""
-    channels = len(image.channels) if any(step.kind == "measure" for step in steps) else 1
+def times_decoded(image: FieldImage, steps: Sequence[Step], settings: Settings) -> int:
+    """Return how often a pass decodes a chunk: more than once where its frames are too many."""
+    return reading_of(image, *_asked(image, steps, settings)).n_times
+
+
+def _asked(image: FieldImage, steps: Sequence[Step], settings: Settings) -> tuple[int, int]:
+    """Return the most channels and planes that are read of a frame."""
+    measures = any(step.kind == "measure" for step in steps)
     planes = 1 if isinstance(settings.plane, int) else image.length("z")
-    reading = reading_of(image, channels, planes)
-    return max(reading.kept_bytes - channels * _plane_bytes(image), 0), reading.decoding_bytes
+    return len(image.channels) if measures else 1, planes
 
 
 def _network_bytes(model: Model, image: FieldImage, settings: Settings) -> int:

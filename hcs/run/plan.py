@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -20,7 +20,14 @@ from hcs.plate.open import Plate
 from hcs.plate.path import WellPath
 from hcs.run.channel import choose_channel
 from hcs.run.models import Model, check_channels, fit
-from hcs.run.needs import WORKER_BYTES, bytes_read, bytes_written, files_written, working_bytes
+from hcs.run.needs import (
+    WORKER_BYTES,
+    bytes_read,
+    bytes_written,
+    files_written,
+    times_decoded,
+    working_bytes,
+)
 from hcs.run.outcome import Failure, failure_of
 from hcs.run.pool import current_pool
 from hcs.run.spans import Source
@@ -189,7 +196,8 @@ def make_plan(plate: Plate, settings: Settings, stop: Stop | None = None) -> Pla
     readable = [well.well for well in described if not well.failure]
     checked = find_problems(plate, channel=channel or None, wells=readable)
     described = _with_problems(described, checked.problems)
-    plan = Plan(plate.storage.url, settings, channel, steps, (), warnings=checked.warnings)
+    warnings = (*checked.warnings, *_large_chunks(checked.images, steps, settings))
+    plan = Plan(plate.storage.url, settings, channel, steps, (), warnings=warnings)
     wells = _at_once(lambda well: _look(plate, _want(plate, well, plan), None), described, stop)
     plan = replace(plan, wells=wells)
     if not plan.waits_for_pool:
@@ -354,6 +362,19 @@ def _with_problems(
         path: failure_of(PlateError("; ".join(texts), hint=_MEND)) for path, texts in found.items()
     }
     return [replace(well, failure=well.failure or failures.get(well.well)) for well in wells]
+
+
+def _large_chunks(
+    images: Iterable[FieldImage], steps: Sequence[Step], settings: Settings
+) -> Iterator[str]:
+    """Yield a warning if frames of one chunk are too many to be kept while they are used."""
+    times = max((times_decoded(image, steps, settings) for image in images), default=1)
+    if times > 1:
+        yield (
+            f"a chunk holds so many frames that it is decoded up to {times} times in each pass: "
+            "up to 1 GiB of frames are kept, of all channels that are measured; chunks of fewer "
+            "frames are faster"
+        )
 
 
 def _want(plate: Plate, well: WellPlan, plan: Plan) -> WellPlan:

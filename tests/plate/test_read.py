@@ -63,7 +63,7 @@ def foreign_plate(folder, version, **changes):
     ],
 )
 def test_any_chunks_of_other_writers_are_read(tmp_path, version, changes, monkeypatch):
-    monkeypatch.setattr("hcs.plate.blocks._READ_AHEAD_BYTES", 3 * 20 * 16 * 2)
+    monkeypatch.setattr("hcs.plate.blocks._KEPT_BYTES", 3 * 20 * 16 * 2)
     plate, pixels = foreign_plate(tmp_path, version, **changes)
     for frames in (range(6), range(1, 5), range(5, 0, -2), range(0, 6, 3), range(0)):
         for plane, expected in (
@@ -107,6 +107,32 @@ def test_a_frame_costs_its_own_chunks_only(tmp_path, make_plate, monkeypatch):
     before = set(asked)
     next(frames)
     assert set(asked) - before == {"B/03/0/0/c/0/1/0/0"}
+
+
+def test_a_chunk_of_many_large_frames_is_decoded_once(tmp_path, monkeypatch):
+    plate = create_plate(tmp_path / "demo.zarr", LAYOUT)
+    spec = ImageSpec(("t", "y", "x"), (40, 1024, 1024), "uint16", (Channel("a"),))
+    create_field_image(plate, FIELD, spec)
+    store = plate.storage.zarr_store(read_only=False)
+    array = zarr.create_array(
+        store, name=f"{FIELD}/0", shape=spec.shape, chunks=spec.shape, dtype="uint16",
+        overwrite=True,
+    )  # fmt: skip
+    array[:] = np.arange(40, dtype=np.uint16)[:, None, None]
+    asked = []
+    real = NotingStore.get
+
+    async def note(self, key, prototype, byte_range=None):
+        asked.append(key)
+        return await real(self, key, prototype, byte_range)
+
+    monkeypatch.setattr(NotingStore, "get", note)
+    plate = open_plate(tmp_path / "demo.zarr")
+    for t, frame in enumerate(read_frames(plate, FIELD, "a", range(40))):
+        assert (frame == t).all()
+        # who keeps a frame does not keep its chunk
+        assert frame.base is None or frame.base.nbytes == frame.nbytes
+    assert asked == ["B/03/0/0/c/0/0/0"]
 
 
 def test_what_is_not_there_is_said_before_anything_is_read(tmp_path, make_plate):

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 import pytest
 import zarr
 
+from hcs.plate.open import open_plate
 from hcs.plate.pixels import NotingStore
 from hcs.run import well
 from hcs.run.analyse import analyse
+from hcs.run.plan import make_plan
 from hcs.settings import load_settings
 from tests.plates import SIDE_PX, make_plate, moving_cells
 
@@ -80,11 +82,11 @@ def test_a_span_reads_one_frame_more_as_context(plate, decoded):
     assert decoded["measure"] == each([1] * N_FRAMES, PHASE) | each([1] * N_FRAMES, NUCLEI)
 
 
-def test_chunks_of_several_frames_and_channels_are_decoded_once_per_pass(plate, decoded):
-    pixels = zarr.open_array(str(plate / ARRAY), mode="r")[:]
-    chunks = (3, 2, 1, SIDE_PX // 2, SIDE_PX)
+def rechunked(url, chunks: tuple[int, ...]) -> None:
+    """Write the pixels of the field anew, as another program would."""
+    pixels = zarr.open_array(str(url / ARRAY), mode="r")[:]
     other = zarr.create_array(
-        str(plate / ARRAY),
+        str(url / ARRAY),
         shape=pixels.shape,
         chunks=chunks,
         dtype=pixels.dtype,
@@ -93,7 +95,26 @@ def test_chunks_of_several_frames_and_channels_are_decoded_once_per_pass(plate, 
         overwrite=True,
     )
     other[:] = pixels
+
+
+def test_chunks_of_several_frames_and_channels_are_decoded_once_per_pass(plate, decoded):
+    rechunked(plate, (3, 2, 1, SIDE_PX // 2, SIDE_PX))
     run(plate)
     every = [f"{t}/0/0/{y}/0" for t in range(3) for y in range(2)]
     passes = {"statistics": 2, "ssl": 1, "measure": 1}
     assert decoded == {kind: dict.fromkeys(every, n) for kind, n in passes.items()}
+
+
+def test_frames_of_a_chunk_that_are_too_many_to_be_kept_are_decoded_again_and_it_is_said(
+    plate, decoded, monkeypatch
+):
+    frame_bytes = SIDE_PX**2 * 2
+    monkeypatch.setattr("hcs.plate.blocks._KEPT_BYTES", 4 * frame_bytes)
+    rechunked(plate, (N_FRAMES, 1, 1, SIDE_PX, SIDE_PX))
+    # four frames of one channel are kept, or two of two
+    said = make_plan(open_plate(plate), load_settings()).warnings
+    assert any("it is decoded up to 4 times in each pass" in warning for warning in said)
+    run(plate)
+    assert decoded["statistics"] == {"0/0/0/0/0": 2 * 2}
+    assert decoded["ssl"] == {"0/0/0/0/0": 2}
+    assert decoded["measure"] == {"0/0/0/0/0": 4, "0/1/0/0/0": 4}
