@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hcs.cli.options import as_overrides
-from hcs.cli.output import JsonOption, print_json, print_rows
+from hcs.cli.output import JsonOption, print_json, print_line, print_rows
 from hcs.cli.watched import prepare_prefect
 from hcs.errors import SettingsError
-from hcs.shown import shown
 
 if TYPE_CHECKING:
     from hcs.run.night import OnPlate
@@ -151,7 +150,7 @@ def _under_prefect(
 def _print_plate(record: PlateRecord) -> None:
     """Say at once what became of a plate: a night is long."""
     why = f": {record.why}" if record.why else ""
-    print(_line(f"{record.url}: {record.state}{why}"), file=sys.stderr)
+    print_line(f"{record.url}: {record.state}{why}", sys.stderr)
 
 
 def _print(report: NightReport) -> None:
@@ -171,14 +170,9 @@ def _print(report: NightReport) -> None:
         }
         for one in report.plates
     ]
-    print_rows(rows, _line(f"{report.folder}: {report.line}"))
+    print_rows(rows, f"{report.folder}: {report.line}")
     for plate in report.plates:
         for well in plate.failed:
-            print(_line(f"{plate.url}: {well.line}"), file=sys.stderr)
+            print_line(f"{plate.url}: {well.line}", sys.stderr)
     for warning in report.warnings:
-        print(_line(f"warning: {warning}"), file=sys.stderr)
-
-
-def _line(text: str) -> str:
-    """Return a text as one line of a terminal: names come from disks that others write on."""
-    return shown(text).replace("\n", " ")
+        print_line(f"warning: {warning}", sys.stderr)

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -35,14 +35,19 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=1, default=str))
 
 
+def print_line(text: str, stream: TextIO | None = None) -> None:
+    """Print a text as one line of a terminal: names come from disks that others write on."""
+    print(_line(text), file=stream)
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     """Print rows as an aligned table, columns in the order of the first row."""
     if title:
-        print(title)
+        print_line(title)
     if not rows:
         print("  (none)")
         return
-    cells = [list(rows[0])] + [[_cell(row.get(name)) for name in rows[0]] for row in rows]
+    cells = [[*map(_cell, rows[0])]] + [[_cell(row.get(name)) for name in rows[0]] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(rows[0]))]
     for line in cells:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
@@ -58,7 +63,11 @@ def print_error(error: HcsError) -> None:
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f}" if isinstance(value, float) else shown(str(value)).replace("\n", " ")
+    return f"{value:.3f}" if isinstance(value, float) else _line(str(value))
+
+
+def _line(text: str) -> str:
+    return shown(text).replace("\n", " ")
 
 
 def print_warnings(warnings: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hcs.cli.options import Plate, Wells
-from hcs.cli.output import JsonOption, print_json, print_rows
+from hcs.cli.output import JsonOption, print_json, print_line, print_rows
 
 if TYPE_CHECKING:
     from hcs.run.history import RunRecord
@@ -37,19 +37,19 @@ def status_command(plate: Plate, *, json: JsonOption = False) -> None:
         return
     counted = Counter(well.state for well in status.wells)
     told = ", ".join(f"{number} {state}" for state, number in counted.items())
-    print(f"{plate}: {told or 'no wells'}")
+    print_line(f"{plate}: {told or 'no wells'}")
     if status.marked:
-        print(f"steps: {', '.join(status.marked)}")
-    print(_lock_line(status))
+        print_line(f"steps: {', '.join(status.marked)}")
+    print_line(_lock_line(status))
     if status.run:
-        print(_run_line(status.run, counted["done"]))
+        print_line(_run_line(status.run, counted["done"]))
     rows = [_status_row(well) for well in status.wells if well.state != "done"]
     if rows:
         print_rows(rows)
     if status.quarantine:
         print_rows(status.quarantine, "quarantine:")
     if status.problem:
-        print(f"quarantine: {status.problem}")
+        print_line(f"quarantine: {status.problem}")
 
 
 def verify_command(
@@ -85,13 +85,13 @@ def verify_command(
         print_json(told | {"warnings": found.warnings, "exit_code": found.exit_code})
         return found.exit_code
     for warning in found.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print_line(f"warning: {warning}", sys.stderr)
     hurt = {damage.well for damage in found.damages if damage.well}
-    print(f"{plate}: {len(found.wells)} wells read back, {len(hurt)} with damage")
+    print_line(f"{plate}: {len(found.wells)} wells read back, {len(hurt)} with damage")
     if rows:
         print_rows(rows)
     if repair:
-        print(_repair_line(plate, found))
+        print_line(_repair_line(plate, found))
     return found.exit_code
 
 
@@ -128,7 +128,7 @@ def prune_command(
         return
     print_rows(_removal_rows(pruning), f"{plate}: {'would remove' if dry_run else 'removed'}")
     if pruning.stale:
-        print(f"to be done again by the next run: {', '.join(pruning.stale)}")
+        print_line(f"to be done again by the next run: {', '.join(pruning.stale)}")
 
 
 def _removal_rows(pruning: Pruning) -> list[dict[str, Any]]:

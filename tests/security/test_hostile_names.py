@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import asdict
 from email import message_from_string, policy
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from hcs.ingest.plan import plan_import
 from hcs.ingest.plate_map import read_plate_map
 from hcs.ingest.provenance import read_sources
 from hcs.isl.card import ModelCard
+from hcs.plate.lock import Claim
 from hcs.plate.open import open_plate
 from hcs.plate.path import FieldPath, WellPath
 from hcs.plate.storage import Storage
@@ -86,6 +88,30 @@ def test_no_command_prints_what_a_terminal_obeys(plate, capsys, command):
     told = capsys.readouterr()
     assert told.out + told.err
     assert is_harmless(told.out + told.err)
+
+
+def test_status_prints_nothing_that_a_terminal_obeys_of_what_lies_beside_the_plate(plate, capsys):
+    for folder in ("A/1", "lock", "runs/00000001/failed/A"):
+        (plate.with_suffix(".hcs") / folder).mkdir(parents=True)
+    beside = {
+        f"A/1/{CONTROL}": {},
+        "lock/00000001": asdict(Claim(CONTROL, CONTROL, CONTROL, "", 5.0)),
+        "runs/00000001/run": {"begun": CONTROL, "steps": [CONTROL, "ssl"], "wells": ["A/1"]},
+        "runs/00000001/failed/A/1": {"cause": CONTROL, "message": CONTROL, "hint": CONTROL},
+        "runs/00000001/report": {
+            "at": CONTROL, "seconds": 1, "exit_code": 2, "done": 1, "failed": 1, "failure": CONTROL,
+        },
+    }  # fmt: skip
+    for name, content in beside.items():
+        (plate.with_suffix(".hcs") / f"{name}.json").write_text(json.dumps(content))
+    quarantine = pd.DataFrame([{"well": "A1", CONTROL: CONTROL}])
+    write_table(open_plate(plate), None, "quarantine", quarantine, "generic_table")
+    with pytest.raises(SystemExit):
+        main(["status", str(plate)])
+    told = capsys.readouterr().out
+    assert is_harmless(told)
+    # steps, their heading; holder, host, since; begun, failure; message, hint; quarantine's column
+    assert told.count("a?[2J?]0;b?c?d?e?3m") == 11
 
 
 def test_text_of_csv_files_is_no_formula():
