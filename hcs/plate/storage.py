@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # characters, halves of characters
 _LONGEST_NAME = 255
 _NO_NAME = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
+# in no path of any system; \udc80 to \udcff stand for bytes of names that are not UTF-8
+_NO_PATH = re.compile(r"[\x00\ud800-\udc7f\udd00-\udfff]")
 _SECRET = re.compile(r"\w+://([^/]*@|[^?]*\?[^/]*=)")
 # what temporary files end in, ours as zarr's own: leftovers of a killed writer
 PARTIAL = ".partial"
@@ -158,13 +160,15 @@ def check_key(key: str) -> str:
 
 
 def check_url(url: str) -> str:
-    """Return a URL as it came, if it holds no secret: a plate's is written into many places.
+    """Return a URL as it came, if it is one, and no secret: a plate's is written into many places.
 
     Raises
     ------
     PlateError
-        It holds a user, a password or a query, as signed URLs do.
+        It holds a user, a password or a query, as signed URLs do, or what no path holds.
     """
+    if _NO_PATH.search(url):
+        raise PlateError(f"{url!r} holds what is in no path", hint="take NUL and the like out")
     if _SECRET.match(url):
         raise PlateError(
             f"the URL of a plate holds no password and no query: {url}",

@@ -241,6 +241,14 @@ def test_a_marker_of_files_where_no_step_writes_is_one_of_a_step_to_be_done(
     assert (lost.well, lost.part, lost.name) == (B01, "step", "ssl")
 
 
+def test_a_marker_of_a_stain_that_no_plate_can_have_hides_nothing_else(analysed_plate):
+    marker = Marker("isl", "abc", {"A/02/0/0": "sha256:00:1"}, sister="a\0b")
+    (analysed_plate.with_suffix(".hcs") / "A/02/isl.json").write_text(json.dumps(asdict(marker)))
+    damages = with_a_chunk_lost(analysed_plate).damages
+    assert {damage.well for damage in damages} == {A02, B01, None}
+    assert "holds what is in no path" in damages[0].what
+
+
 def test_pixels_that_no_filter_decodes_hide_nothing_else(analysed_plate):
     path = analysed_plate / "A/02/0/0/.zarray"
     filters = [{"id": "astype", "encode_dtype": "|O", "decode_dtype": "<u2"}]

@@ -348,6 +348,20 @@ def test_where_images_come_from_is_said_when_they_lie_elsewhere(good, tmp_path):
     )
 
 
+@pytest.mark.parametrize("root", ["/images\0.zarr", "/images\ud800.zarr", "s3://bucket/x\0.zarr"])
+def test_a_root_that_names_images_where_nothing_can_be_is_refused(good, tmp_path, root):
+    url = tmp_path / "bad.zarr"
+    shutil.copytree(good, url)
+    document = json.loads((url / ".zattrs").read_text())
+    (url / ".zattrs").write_text(json.dumps(document | {"hcs": {"images_of": root}}))
+    with pytest.raises(PlateError, match="holds what is in no path"):
+        open_plate(url)
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_a_path(tmp_path):
+    assert Storage.open(f"{tmp_path}/\udcff.zarr").exists(".zattrs") is False
+
+
 @pytest.mark.parametrize(
     "change", [{"shape": [-5, 1, 1, 8, 8]}, {"compressor": {"id": "pickle"}}, None]
 )
