@@ -122,9 +122,14 @@ def _network_bytes(model: Model, image: FieldImage, settings: Settings) -> int:
 
 def _decoding_beside(model: Model, image: FieldImage) -> int:
     """Return what chunks take that hold more than a plane, decoded while a network computes."""
-    whole = any(not isinstance(one.plane, int) for one in model.card.inputs)
-    reading = reading_of(image, n_planes=image.length("z") if whole else 1)
-    return READERS * max(reading.decoding_bytes - _plane_bytes(image), 0)
+    inputs = [one.plane for one in model.card.inputs]
+    counts = [1 if isinstance(plane, int) else image.length("z") for plane in inputs]
+    reading = reading_of(image, n_planes=max(counts))
+    beyond = max(reading.decoding_bytes - _plane_bytes(image), 0)
+    if reading.n_together == 1:
+        return READERS * beyond
+    # one reader goes through the chunk of each input
+    return beyond + sum(reading_of(image, n_planes=count).kept_bytes for count in counts)
 
 
 def _plane_bytes(image: FieldImage) -> int:

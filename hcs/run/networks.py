@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hcs.isl.heads import Prediction
 from hcs.isl.segment import objects_of, prepare, stains_of
 from hcs.isl.settings import IslSettings
+from hcs.plate.blocks import reading_of
 from hcs.plate.path import FieldPath
 from hcs.plate.read import read_frames
 from hcs.plate.write import write_product_frames
@@ -144,9 +145,7 @@ def _predicted(source: Source, spans: Sequence[Span], network: Network) -> Itera
     model, settings = network.model, network.settings
     predictor = loaded(model.path, model.digest, settings, network.device).predictor
     frames = [(span.field, index) for span in spans for index in span.frames]
-    # a batch is read while one is computed, also where a batch is one frame
-    ahead = settings.batch + 1
-    inputs = in_step(lambda frame: _input(source, *frame, network), frames, ahead)
+    inputs = _inputs(source, spans, network)
     waiting: deque[tuple[tuple[FieldPath, int], bool]] = deque()
 
     def not_blank() -> Iterator[NDArray[np.float32]]:
@@ -167,18 +166,59 @@ def _blank_ones(waiting: deque[tuple[tuple[FieldPath, int], bool]]) -> Iterator[
         yield _Frame(*waiting.popleft()[0], None)
 
 
+def _inputs(
+    source: Source, spans: Sequence[Span], network: Network
+) -> Iterator[NDArray[np.float32] | None]:
+    """Yield what the network takes of each frame, in order; None for one that is blank.
+
+    A batch is read while one is computed, also where a batch is one frame.
+    """
+    ahead = network.settings.batch + 1
+    if not _share_chunks(source, spans):
+        frames = [(span.field, index) for span in spans for index in span.frames]
+        return in_step(lambda frame: _input(source, *frame, network), frames, ahead)
+    # one after the other: readers side by side would each decode the chunk that their frame is in
+    read = (
+        (span.field, index, planes)
+        for span in spans
+        for index, planes in enumerate(
+            _read(source, span.field, span.frames, network), span.frames.start
+        )
+    )
+    return in_step(lambda one: _prepared(source, *one, network), read, ahead)
+
+
+def _share_chunks(source: Source, spans: Sequence[Span]) -> bool:
+    """Tell whether several frames of a field lie in one chunk."""
+    images = [opened(source).field_image(span.field) for span in spans]
+    return any(reading_of(image).n_together > 1 for image in images)
+
+
 def _input(
     source: Source, field: FieldPath, index: int, network: Network
 ) -> NDArray[np.float32] | None:
-    """Return what the network takes of a frame; None for one that is blank."""
-    plate, card = opened(source), network.model.card
-    with naming(field, index):
+    (planes,) = _read(source, field, range(index, index + 1), network)
+    return _prepared(source, field, index, planes, network)
+
+
+def _read(
+    source: Source, field: FieldPath, frames: range, network: Network
+) -> Iterator[NDArray[Any]]:
+    """Yield the planes of each frame that the network takes, (c, y, x)."""
+    with naming(field):
         streams = [
-            read_frames(plate, field, channel, range(index, index + 1), plane)
-            for channel, plane in planes_of(card, network.settings.channels)
+            read_frames(opened(source), field, channel, frames, plane)
+            for channel, plane in planes_of(network.model.card, network.settings.channels)
         ]
-        planes = np.stack([next(stream) for stream in streams])
+        for planes in zip(*streams, strict=True):
+            yield np.stack(planes)
+
+
+def _prepared(
+    source: Source, field: FieldPath, index: int, planes: NDArray[Any], network: Network
+) -> NDArray[np.float32] | None:
+    with naming(field, index):
         if any(plane.min() == plane.max() for plane in planes):
             return None
-        pixel_size_um = plate.field_image(field).pixel_size_um
-        return prepare(planes, card, pixel_size_um, network.settings)
+        pixel_size_um = opened(source).field_image(field).pixel_size_um
+        return prepare(planes, network.model.card, pixel_size_um, network.settings)

@@ -118,10 +118,9 @@ def test_a_measurement_keeps_every_channel():
 
 
 def test_a_network_holds_frames_of_its_own_pixel_size():
-    def held(pixel_size_um, chunks=LEVEL.chunks):
+    def held(pixel_size_um):
         network = step("stain", pixel_size_um=0.65)
         image = replace(IMAGE, pixel_size_um=pixel_size_um)
-        image = replace(image, levels=(replace(LEVEL, chunks=chunks),))
         return working_bytes(image, [network], Settings(isl=IslSettings(tile_px=256, batch=1)))
 
     # three planes of float32 that wait to be computed, to be written, and meanwhile
@@ -129,9 +128,20 @@ def test_a_network_holds_frames_of_its_own_pixel_size():
     assert held(1.3) - held(0.65) == (4 - 1) * waiting
     # coarser ones beside frames of the plate
     assert held(0.325) == held(0.65)
-    # four readers, each of which decodes the chunks of three planes
-    more = held(0.65, (5, 1, 1, 1000, 2000)) - held(0.65)
-    assert more == 4 * 3 * (5 - 1) * 1000 * 2000 * 2
+
+
+def test_chunks_are_decoded_while_a_network_computes():
+    def held(*chunks):
+        image = replace(IMAGE, levels=(replace(LEVEL, chunks=chunks),))
+        return working_bytes(image, [step("stain")], SETTINGS)
+
+    frame = 1000 * 2000 * 2
+    # four readers; a projection takes three planes
+    channels = held(1, 2, 1, 1000, 2000) - held(1, 1, 1, 1000, 2000)
+    assert channels == 4 * 3 * frame
+    # one reader, and five frames are kept of one plane for one input and of three for the other
+    frames = held(5, 1, 1, 1000, 2000) - held(1, 1, 1, 1000, 2000)
+    assert frames == (3 * 5 - 1) * frame + (1 + 3) * 5 * frame - 4 * (3 - 1) * frame
 
 
 def test_a_well_that_cannot_be_analysed_asks_for_no_memory(plan):

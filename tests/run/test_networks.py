@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import zarr
 
 from hcs.errors import MissingError, SettingsError, WeightsError, WorkerError, WriteError
 from hcs.isl.card import InputPlane
@@ -649,6 +650,7 @@ def test_a_frame_is_read_while_the_one_before_is_computed(monkeypatch):
                 yield index
 
     monkeypatch.setattr("hcs.run.networks._input", note)
+    monkeypatch.setattr("hcs.run.networks._share_chunks", lambda source, spans: False)
     monkeypatch.setattr("hcs.isl.predict.loaded", lambda *file: SimpleNamespace(predictor=OneByOne))
     model = SimpleNamespace(path="x", digest="y")
     network = networks.Network(model, IslSettings(batch=1), "cpu")
@@ -658,6 +660,18 @@ def test_a_frame_is_read_while_the_one_before_is_computed(monkeypatch):
 
 
 # every kind of plate
+
+
+def test_chunks_of_several_frames_never_change_a_result(tmp_path, done, two):
+    url = tmp_path / "new.zarr"
+    make_plate(url, {"A/01": WELLS["A/01"]})
+    where = str(url / "A/01/0/0")
+    pixels = zarr.open_array(where, mode="r")[:]
+    chunks = (3, *pixels.shape[1:])
+    kind = {"dtype": pixels.dtype, "zarr_format": 2, "overwrite": True}
+    zarr.create_array(where, shape=pixels.shape, chunks=chunks, **kind)[:] = pixels
+    assert analyse(str(url), here(two)).exit_code == 0
+    assert (stains(open_plate(url)) == stains(open_plate(done))).all()
 
 
 @pytest.mark.parametrize("storage", ["chunked", "sharded"])

@@ -105,6 +105,12 @@ def test_chunks_of_several_frames_and_channels_are_decoded_once_per_pass(plate, 
     assert decoded == {kind: dict.fromkeys(every, n) for kind, n in passes.items()}
 
 
+def test_a_network_decodes_a_chunk_of_several_frames_once(plate, decoded, weights):
+    rechunked(plate, (3, 1, 1, SIDE_PX, SIDE_PX))
+    run(plate, "methods=[isl]", f"isl.weights=[{weights['nuclei']}]", "run.span_frames=6")
+    assert decoded["objects"] == {f"{t}/0/0/0/0": 1 for t in range(3)}
+
+
 def test_frames_of_a_chunk_that_are_too_many_to_be_kept_are_decoded_again_and_it_is_said(
     plate, decoded, monkeypatch
 ):
