@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
+from typing import TypeAlias
 
 from hcs.errors import HcsError
 from hcs.plate.metadata import FieldImage
@@ -12,6 +15,13 @@ from hcs.plate.open import Plate
 from hcs.plate.path import FieldPath
 from hcs.plate.pixels import Pixels
 from hcs.plate.threads import THREADS
+
+_Place: TypeAlias = tuple[int, ...]
+
+# in names of files of chunks; of a level that is read none has more than eight digits
+_NUMBER = re.compile(r"[0-9]{1,8}")
+# of missing chunks of a level: a plate that lies about its size has ten million
+_MOST_NAMED = 1000
 
 
 @dataclass(frozen=True)
@@ -21,7 +31,8 @@ class PixelCheck:
     Parameters
     ----------
     problems : tuple of str
-        A sentence for each chunk that is damaged, or missing where all were written.
+        A sentence for each chunk that is damaged, or missing where all were written; of a level
+        that lost very many, one that counts the rest.
     n_absent : int
         Chunks that are not there and may never have been: they read as empty.
     """
@@ -60,29 +71,49 @@ def check_pixels(plate: Plate, field: FieldPath) -> PixelCheck:
 
 def _check_level(plate: Plate, image: FieldImage, number: int) -> PixelCheck:
     pixels = Pixels(plate, str(image.path), image, number)
-    there = plate.images.sizes(pixels.array.path)
-    chunks = list(_chunks(pixels))
-    absent = [chunk for chunk in chunks if chunk.key not in there]
-    present = [chunk for chunk in chunks if chunk.key in there]
-    found = THREADS.map(lambda chunk: _problem(pixels, chunk), present)
+    units = pixels.array.shards or pixels.array.chunks
+    counts = [-(-n // unit) for n, unit in zip(pixels.array.shape, units, strict=True)]
+    present = sorted(_places(plate.images.sizes(pixels.array.path), pixels, counts))
+    chunks = (_chunk(pixels, units, place) for place in present)
+    found = THREADS.map(lambda chunk: _problem(pixels, chunk), chunks)
     problems = [problem for problem in found if problem]
-    if pixels.writes_all:
-        problems += [f"{chunk.key} is missing" for chunk in absent]
-        absent = []
-    return PixelCheck(tuple(problems), len(absent))
+    n_absent = math.prod(counts) - len(present)
+    if not pixels.writes_all:
+        return PixelCheck(tuple(problems), n_absent)
+    there = set(present)
+    absent = (place for place in product(*map(range, counts)) if place not in there)
+    problems += [f"{_key(pixels, place)} is missing" for place in islice(absent, _MOST_NAMED)]
+    if n_absent > _MOST_NAMED:
+        problems.append(f"{n_absent - _MOST_NAMED} more chunks of {pixels.array.path} are missing")
+    return PixelCheck(tuple(problems), 0)
 
 
-def _chunks(pixels: Pixels) -> Iterator[_Chunk]:
-    array = pixels.array
-    units = array.shards or array.chunks
-    numbers = (range(-(-n // unit)) for n, unit in zip(array.shape, units, strict=True))
-    for place in product(*numbers):
-        first = [i * unit for i, unit in zip(place, units, strict=True)]
-        last = [min(a + u, n) for a, u, n in zip(first, units, array.shape, strict=True)]
-        key = array.metadata.encode_chunk_key(place)
-        yield _Chunk(
-            f"{array.path}/{key}", tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-        )
+def _places(keys: Iterable[str], pixels: Pixels, counts: Sequence[int]) -> Iterator[_Place]:
+    """Yield the places in the grid of chunks of those files that hold some.
+
+    A level may have ten million chunks, and only those that are there take time.
+    """
+    for key in keys:
+        numbers = _NUMBER.findall(key.removeprefix(f"{pixels.array.path}/"))
+        place = tuple(map(int, numbers))
+        # other files have numbers in their names, too
+        if (
+            len(place) == len(counts)
+            and all(i < n for i, n in zip(place, counts, strict=True))
+            and _key(pixels, place) == key
+        ):
+            yield place
+
+
+def _key(pixels: Pixels, place: _Place) -> str:
+    return f"{pixels.array.path}/{pixels.array.metadata.encode_chunk_key(place)}"
+
+
+def _chunk(pixels: Pixels, units: Sequence[int], place: _Place) -> _Chunk:
+    starts = [i * unit for i, unit in zip(place, units, strict=True)]
+    ends = [min(a + u, n) for a, u, n in zip(starts, units, pixels.array.shape, strict=True)]
+    selection = tuple(slice(a, b) for a, b in zip(starts, ends, strict=True))
+    return _Chunk(_key(pixels, place), selection)
 
 
 def _problem(pixels: Pixels, chunk: _Chunk) -> str:

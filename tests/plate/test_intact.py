@@ -1,5 +1,7 @@
 """Chunks that are looked at without zarr are those that a read through zarr takes."""
 
+import json
+import tracemalloc
 from pathlib import Path
 
 import numcodecs
@@ -94,3 +96,60 @@ def test_a_file_of_more_than_its_chunk_is_not_whole(url):
     for codec in (numcodecs.Zstd(checksum=True), numcodecs.Blosc()):
         (url / key).write_bytes(bytes(codec.encode(double)))
         assert not pixels.is_whole(key)
+
+
+def with_frames(url: Path, n_frames: int) -> Path:
+    """Let the metadata of a plate's image say that it has so many frames."""
+    path = url / f"{FIELD}/0/.zarray"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"shape": [n_frames, *document["shape"][1:]]}))
+    return url
+
+
+def of_zarr_v2(folder: Path) -> Path:
+    make_plate(folder / "tiny.zarr", {"A/01": moving_cells(0, 2)})
+    return folder / "tiny.zarr"
+
+
+def test_chunks_that_are_absent_take_no_memory(tmp_path):
+    url = with_frames(of_zarr_v2(tmp_path), 200_000)
+    path = url / f"{FIELD}/.zattrs"
+    document = json.loads(path.read_text())
+    del document["hcs"]
+    path.write_text(json.dumps(document))
+    plate = open_plate(url)
+    tracemalloc.start()
+    found = check_pixels(plate, FIELD)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found.problems, found.n_absent) == ((), 2 * 200_000 - 4)
+    # a document is read into room for the largest, 64 MiB
+    assert peak < 100_000_000
+
+
+def test_of_very_many_chunks_that_were_lost_some_are_named_and_the_rest_counted(tmp_path):
+    found = check_pixels(open_plate(with_frames(of_zarr_v2(tmp_path), 1000)), FIELD)
+    assert found.n_absent == 0
+    assert found.problems[0] == f"{FIELD}/0/2/0/0/0/0 is missing"
+    assert found.problems[1000:] == (f"996 more chunks of {FIELD}/0 are missing",)
+
+
+def test_files_that_are_no_chunks_of_the_image_are_not_looked_at(url):
+    level = url / f"{FIELD}/0"
+    for name in ("notes 1 0 0 0 0", "01/0/0/0/0", "9/0/0/0/0", "c/9/0/0/0/0"):
+        (level / name).parent.mkdir(parents=True, exist_ok=True)
+        (level / name).write_bytes(b"no chunk")
+    found = check_pixels(open_plate(url), FIELD)
+    assert (found.problems, found.n_absent) == ((), 0)
+
+
+def test_damaged_and_lost_chunks_are_told_in_the_order_of_the_grid(tmp_path):
+    make_plate(tmp_path / "tiny.zarr", {"A/01": moving_cells(0, 11)})
+    level = tmp_path / f"tiny.zarr/{FIELD}/0"
+    for frame in (10, 2):
+        (level / f"{frame}/0/0/0/0").write_bytes(b"")
+        (level / f"{frame}/1/0/0/0").unlink()
+    found = check_pixels(open_plate(tmp_path / "tiny.zarr"), FIELD).problems
+    assert [text.split()[0].removesuffix(":") for text in found] == [
+        f"{FIELD}/0/{chunk}/0/0/0" for chunk in ("2/0", "10/0", "2/1", "10/1")
+    ]
