@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from hcs.errors import PlateError, StorageError, WriteError
 from hcs.plate.commit import JSON
+from hcs.plate.documents import LARGEST_DOCUMENT
 from hcs.plate.path import WellPath
 from hcs.plate.storage import Storage
 from hcs.run.outcome import Failure, OnOutcome, Report, WellOutcome
@@ -179,18 +180,21 @@ def _read_run(companion: Storage, token: int, sizes: Mapping[str, int]) -> RunRe
         if key.startswith(f"{top}/failed/")
     }
     try:
-        begun = _Begun.model_validate_json(companion.read(f"{top}/run.json"))
+        begun = _Begun.model_validate_json(companion.read(f"{top}/run.json", LARGEST_DOCUMENT))
         return RunRecord(
             token,
             begun.begun,
             begun.steps,
             begun.wells,
-            {well: _failure.validate_json(companion.read(key)) for well, key in failures.items()},
-            Ended.model_validate_json(companion.read(f"{top}/report.json"))
+            {
+                well: _failure.validate_json(companion.read(key, LARGEST_DOCUMENT))
+                for well, key in failures.items()
+            },
+            Ended.model_validate_json(companion.read(f"{top}/report.json", LARGEST_DOCUMENT))
             if f"{top}/report.json" in sizes
             else None,
         )
-    except (ValidationError, FileNotFoundError):
+    except (ValidationError, PlateError, FileNotFoundError):
         return None
 
 

@@ -1,6 +1,7 @@
 """How a plate stands, without settings: never run, being run, killed, failed, done."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -143,7 +144,10 @@ def test_a_folder_that_is_numbered_in_other_digits_is_no_record(begun):
 
 def test_a_record_that_is_damaged_is_left_out(begun):
     plate, lock, _ = begun
-    plate.companion.write(f"runs/{lock.token:08d}/run.json", b"{")
+    key = f"runs/{lock.token:08d}/run.json"
+    plate.companion.write(key, b"{")
+    assert read_history(plate.companion) == ()
+    os.truncate(f"{plate.companion.url}/{key}", 200 * 2**30)
     assert read_history(plate.companion) == ()
 
 
