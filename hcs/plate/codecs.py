@@ -96,7 +96,7 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def decode(codec: Any, name: str, content: bytes, most: int) -> Any:  # noqa: ANN401 - untyped
+def decode(codec: Any, name: str, content: bytes | memoryview, most: int) -> Any:  # noqa: ANN401
     """Return what compressed bytes hold, if it is no more than it may be.
 
     Parameters
@@ -104,7 +104,8 @@ def decode(codec: Any, name: str, content: bytes, most: int) -> Any:  # noqa: AN
     codec : numcodecs codec
     name : str
         Of the codec, as in ``"blosc"``.
-    content : bytes
+    content : bytes or memoryview
+        Not copied: a chunk can be large.
     most : int
         Bytes that it may decode to.
 
@@ -119,6 +120,7 @@ def decode(codec: Any, name: str, content: bytes, most: int) -> Any:  # noqa: AN
     Traceback (most recent call last):
     ValueError: it holds more than 10 bytes, which is too much for its chunk
     """
+    content = memoryview(content).cast("B")
     if name in _SIZE_PLACES:
         _check(int.from_bytes(content[_SIZE_PLACES[name]], "little"), most)
         return codec.decode(content)
@@ -135,20 +137,20 @@ def _check(size: int, most: int) -> None:
         raise ValueError(f"it holds more than {most} bytes, which is too much for its chunk")
 
 
-def _from(decompressor: Any, content: bytes, most: int) -> bytes:  # noqa: ANN401 - of zlib, bz2
+def _from(decompressor: Any, content: memoryview, most: int) -> bytes:  # noqa: ANN401 - of zlib
     found: bytes = decompressor.decompress(content, most)
     if len(found) < most and not decompressor.eof:
         raise EOFError("it ends too early")
     return found
 
 
-def _gunzip(content: bytes, most: int) -> bytes:
+def _gunzip(content: memoryview, most: int) -> bytes:
     # several members are one file
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
         return file.read(most)
 
 
-def _unzstd(content: bytes, most: int) -> bytes:
+def _unzstd(content: memoryview, most: int) -> bytes:
     # numcodecs adds up all frames, and trusts what they say; pyarrow is slow to import
     import pyarrow as pa
 
@@ -162,9 +164,9 @@ def _unzstd(content: bytes, most: int) -> bytes:
     return found
 
 
-def _zstd_size(content: bytes) -> int:
+def _zstd_size(content: memoryview) -> int:
     """Return what the first frame says that it holds; 0 where it does not say (RFC 8878, 3.1.1)."""
-    if len(content) < _ZSTD_HEADER_BYTES or not content.startswith(_ZSTD_MAGIC):
+    if len(content) < _ZSTD_HEADER_BYTES or content[: len(_ZSTD_MAGIC)] != _ZSTD_MAGIC:
         return 0
     descriptor = content[4]
     is_single = descriptor >> 5 & 1
@@ -174,7 +176,7 @@ def _zstd_size(content: bytes) -> int:
     return size + 256 if width == 2 else size
 
 
-_STREAMS: Mapping[str, Callable[[bytes, int], bytes]] = {
+_STREAMS: Mapping[str, Callable[[memoryview, int], bytes]] = {
     "bz2": lambda content, most: _from(bz2.BZ2Decompressor(), content, most),
     "gzip": _gunzip,
     "zlib": lambda content, most: _from(zlib.decompressobj(), content, most),
@@ -195,7 +197,7 @@ class _Bounded(BytesBytesCodec):
         name = type(self.codec).__name__.removesuffix("Codec").lower()
         plain = numcodecs.get_codec({"id": name})
         found = await asyncio.to_thread(
-            decode, plain, name, chunk_bytes.to_bytes(), _most(chunk_spec)
+            decode, plain, name, chunk_bytes.as_numpy_array().data, _most(chunk_spec)
         )
         return chunk_spec.prototype.buffer.from_bytes(bytes(found))
 
@@ -223,7 +225,7 @@ class _Checked:
     def decode(self, content: Any) -> Any:  # noqa: ANN401 - a buffer
         name = self.codec.codec_id
         if name in _COMPRESSORS:
-            return decode(self.codec, name, bytes(memoryview(content)), self.most)
+            return decode(self.codec, name, memoryview(content), self.most)
         return self.codec.decode(content)
 
 

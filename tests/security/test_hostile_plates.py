@@ -230,7 +230,8 @@ def test_what_is_sound_decodes_to_what_it_was(name):
     codec: Codec = numcodecs.get_codec({"id": name})
     content = np.random.default_rng(0).integers(0, 9, 4096, np.uint8).tobytes()
     packed = bytes(codec.encode(content))
-    assert bytes(decode(codec, name, packed, len(content))) == content
+    for buffer in (packed, memoryview(packed)):
+        assert bytes(decode(codec, name, buffer, len(content))) == content
     with pytest.raises((ValueError, RuntimeError)):
         decode(codec, name, packed[: len(packed) // 2], len(content))
 
