@@ -95,9 +95,19 @@ def working_bytes(image: FieldImage, steps: Sequence[Step], settings: Settings) 
     return max(kept + most, *networks, 0)
 
 
-def times_decoded(image: FieldImage, steps: Sequence[Step], settings: Settings) -> int:
-    """Return how often a pass decodes a chunk: more than once where its frames are too many."""
-    return reading_of(image, *_asked(image, steps, settings)).n_times
+def warn_of_chunks(
+    images: Sequence[FieldImage], steps: Sequence[Step], settings: Settings
+) -> list[str]:
+    """Return a warning if frames of one chunk are too many to be kept while they are used."""
+    readings = (reading_of(image, *_asked(image, steps, settings)) for image in images)
+    times = max((reading.n_times for reading in readings), default=1)
+    if times == 1:
+        return []
+    return [
+        f"a chunk holds so many frames that it is decoded up to {times} times in each pass: up to "
+        "1 GiB of frames are kept, of all channels that are measured; chunks of fewer frames are "
+        "faster"
+    ]
 
 
 def _asked(image: FieldImage, steps: Sequence[Step], settings: Settings) -> tuple[int, int]:

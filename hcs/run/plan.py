@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -18,16 +18,9 @@ from hcs.plate.commit import JSON, Marker, input_fingerprint
 from hcs.plate.metadata import FieldImage
 from hcs.plate.open import Plate
 from hcs.plate.path import WellPath
+from hcs.run import needs
 from hcs.run.channel import choose_channel
 from hcs.run.models import Model, check_channels, fit
-from hcs.run.needs import (
-    WORKER_BYTES,
-    bytes_read,
-    bytes_written,
-    files_written,
-    times_decoded,
-    working_bytes,
-)
 from hcs.run.outcome import Failure, failure_of
 from hcs.run.pool import current_pool
 from hcs.run.spans import Source
@@ -88,7 +81,7 @@ class WellPlan:
     @property
     def bytes_read(self) -> int:
         """Decoded bytes that the steps to be done read."""
-        return sum(bytes_read(s.step, i) for s in self.todo for i in self.images)
+        return sum(needs.bytes_read(s.step, i) for s in self.todo for i in self.images)
 
     @property
     def bytes_written(self) -> int:
@@ -96,12 +89,12 @@ class WellPlan:
         if self.wanted is None:
             return 0
         isl = self.wanted.settings.isl
-        return sum(bytes_written(s.step, i, isl) for s in self.todo for i in self.images)
+        return sum(needs.bytes_written(s.step, i, isl) for s in self.todo for i in self.images)
 
     @property
     def files_written(self) -> int:
         """Files of pixels that the steps to be done write."""
-        return sum(files_written(s.step, i) for s in self.todo for i in self.images)
+        return sum(needs.files_written(s.step, i) for s in self.todo for i in self.images)
 
 
 @dataclass(frozen=True)
@@ -156,8 +149,8 @@ class Plan:
     def memory_per_worker(self) -> int:
         """Bytes that one worker needs for the largest frame; an estimate."""
         images = [image for well in self.wells if not well.failure for image in well.images]
-        working = (working_bytes(image, self.steps, self.settings) for image in images)
-        return WORKER_BYTES + max(working, default=0)
+        working = (needs.working_bytes(image, self.steps, self.settings) for image in images)
+        return needs.WORKER_BYTES + max(working, default=0)
 
     def source(self, token: int) -> Source:
         """Return where the workers of a run read."""
@@ -196,7 +189,7 @@ def make_plan(plate: Plate, settings: Settings, stop: Stop | None = None) -> Pla
     readable = [well.well for well in described if not well.failure]
     checked = find_problems(plate, channel=channel or None, wells=readable)
     described = _with_problems(described, checked.problems)
-    warnings = (*checked.warnings, *_large_chunks(checked.images, steps, settings))
+    warnings = (*checked.warnings, *needs.warn_of_chunks(checked.images, steps, settings))
     plan = Plan(plate.storage.url, settings, channel, steps, (), warnings=warnings)
     wells = _at_once(lambda well: _look(plate, _want(plate, well, plan), None), described, stop)
     plan = replace(plan, wells=wells)
@@ -362,19 +355,6 @@ def _with_problems(
         path: failure_of(PlateError("; ".join(texts), hint=_MEND)) for path, texts in found.items()
     }
     return [replace(well, failure=well.failure or failures.get(well.well)) for well in wells]
-
-
-def _large_chunks(
-    images: Iterable[FieldImage], steps: Sequence[Step], settings: Settings
-) -> Iterator[str]:
-    """Yield a warning if frames of one chunk are too many to be kept while they are used."""
-    times = max((times_decoded(image, steps, settings) for image in images), default=1)
-    if times > 1:
-        yield (
-            f"a chunk holds so many frames that it is decoded up to {times} times in each pass: "
-            "up to 1 GiB of frames are kept, of all channels that are measured; chunks of fewer "
-            "frames are faster"
-        )
 
 
 def _want(plate: Plate, well: WellPlan, plan: Plan) -> WellPlan:
