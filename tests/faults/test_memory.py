@@ -91,6 +91,7 @@ def rechunked(url: Path, chunks: tuple[int, ...]) -> None:
     )[:] = pixels
 
 
+@AT_LENGTH
 def test_chunks_that_are_larger_than_a_frame_are_in_the_plan(tmp_path):
     url = simulated(tmp_path, 512)
     ordinary = planned(url)
