@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from hcs.plate.create import ImageSpec, create_field_image, create_plate
@@ -98,3 +99,17 @@ def results_of(url: Path | str) -> dict[str, bytes]:
             content.pop("seal", None)
             found[f"companion/{key}"] = json.dumps(content, sort_keys=True).encode()
     return found
+
+
+def rechunk(array: Path, chunks: tuple[int, ...]) -> None:
+    """Write the pixels of an array of OME-Zarr 0.4 anew, as another program would."""
+    pixels = zarr.open_array(str(array), mode="r")[:]
+    zarr.create_array(
+        str(array),
+        shape=pixels.shape,
+        chunks=chunks,
+        dtype=pixels.dtype,
+        zarr_format=2,
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+        overwrite=True,
+    )[:] = pixels

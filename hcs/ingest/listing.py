@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hcs.errors import HcsError, ImportFilesError
 from hcs.ingest.plan import FieldPlan
-from hcs.ingest.source import SourceFile, field_name, is_number, well_path
-from hcs.plate.path import WellPath
+from hcs.ingest.source import SourceFile, field_name, well_path
+from hcs.plate.path import WellPath, is_number
 from hcs.shown import FORMULA, unformulated
 
 COLUMNS = ("path", "page", "well", "field", "channel", "z", "time", "sequence")

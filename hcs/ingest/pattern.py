@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hcs.errors import ImportFilesError, SettingsError
 from hcs.ingest.findings import some
-from hcs.ingest.source import SourceFile, field_name, is_number, natural_key, well_path
+from hcs.ingest.source import SourceFile, field_name, natural_key, well_path
+from hcs.plate.path import is_number
 
 # what a key may stand for; none of it crosses a folder
 KEYS = {

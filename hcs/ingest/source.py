@@ -16,7 +16,7 @@ from typing import Literal
 
 from hcs.errors import ImportFilesError
 from hcs.ingest.ome_tiff import TiffFacts
-from hcs.plate.path import FieldPath, WellPath
+from hcs.plate.path import FieldPath, WellPath, is_number
 
 PageAxis = Literal["t", "z", "c"]
 
@@ -105,17 +105,6 @@ def _part_key(part: str) -> tuple[str, int, str]:
     # not by int(), which refuses long ones
     digits = part.lstrip("0")
     return "", len(digits), digits
-
-
-def is_number(text: str) -> bool:
-    """Tell whether a text is digits, of which Unicode has more than 0 to 9.
-
-    Examples
-    --------
-    >>> is_number("007"), is_number("-1"), is_number("\N{SUPERSCRIPT TWO}"), is_number("")
-    (True, False, False, False)
-    """
-    return text.isascii() and text.isdecimal()
 
 
 def plate_order(field: FieldPath) -> tuple[object, ...]:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from hcs.errors import HcsError, LockedError, PlateError, StorageError, WriteError
+from hcs.plate.path import is_number
 from hcs.plate.storage import PARTIAL
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def _sweep(companion: Storage, token: int) -> None:
     for key in companion.sizes(FOLDER):
         number = key.rpartition("/")[2].lstrip(".").partition(".")[0]
         first_kept = token + 1 if key.endswith(PARTIAL) else token
-        if _is_token(number) and int(number) < first_kept:
+        if is_number(number) and int(number) < first_kept:
             companion.delete(key)
 
 
@@ -298,12 +299,7 @@ def _key(token: int) -> str:
 def _tokens(companion: Storage) -> list[int]:
     names = [key.rpartition("/")[2] for key in companion.sizes(FOLDER)]
     stems = [name.removesuffix(".json") for name in names if name.endswith(".json")]
-    return sorted(int(stem) for stem in stems if _is_token(stem))
-
-
-def _is_token(text: str) -> bool:
-    # of other digits than 0 to 9, int() knows some and fails at the rest
-    return text.isascii() and text.isdecimal()
+    return sorted(int(stem) for stem in stems if is_number(stem))
 
 
 def _highest(companion: Storage) -> int:

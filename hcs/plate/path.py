@@ -12,6 +12,17 @@ from hcs.errors import PlateError
 _NAME = re.compile(r"[A-Za-z0-9]+")
 
 
+def is_number(text: str) -> bool:
+    """Tell whether a text is digits, of which Unicode has more than 0 to 9.
+
+    Examples
+    --------
+    >>> is_number("007"), is_number("-1"), is_number("\N{SUPERSCRIPT TWO}"), is_number("")
+    (True, False, False, False)
+    """
+    return text.isascii() and text.isdecimal()
+
+
 def _check(name: str, kind: str) -> str:
     if not _NAME.fullmatch(name):
         raise PlateError(

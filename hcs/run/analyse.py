@@ -55,7 +55,7 @@ def analyse(
     settings : Settings or None
         None for the defaults.
     on_outcome : callable or None
-        Hears of every well that is through; may be called from several threads.
+        Hears of one well after the other that is through, from several threads.
     each : callable or None
         How visits are spread; None for threads of this process.
     stop : Stop or None

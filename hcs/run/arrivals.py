@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Literal
 
 from hcs.plate.arrivals import is_beside, pixels_of
@@ -93,29 +94,26 @@ def _lacking(plate: Plate, blocks: Mapping[str, frozenset[int]]) -> list[str]:
     """Return what the plate's metadata list and the disk does not hold."""
     found = find_problems(plate)
     broken = {well for well, _ in found.problems}
-    lacking = [
-        f"field {image.path} has no pixels{of_frames}"
-        for image in found.images
-        if image.path.well not in broken
-        if (of_frames := _frames_without(image, blocks)) is not None
-    ]
+    whole = (image for image in found.images if image.path.well not in broken)
+    lacking = chain.from_iterable(_lacking_of(image, blocks) for image in whole)
     return [*(text for _, text in found.problems), *lacking]
 
 
-def _frames_without(image: FieldImage, blocks: Mapping[str, frozenset[int]]) -> str | None:
-    """Return in words of which frames a field has no file; None where it has one of each.
+def _lacking_of(image: FieldImage, blocks: Mapping[str, frozenset[int]]) -> Iterator[str]:
+    """Tell of which frames a field has no file.
 
     Files of frames that show nothing may be left out, too: nobody can tell.
     """
     finest = image.levels[0]
     there = blocks.get(f"{image.path}/{finest.path}", frozenset())
     if not there:
-        return ""
-    if image.axes[0] != "t":
-        return None
-    unit = (finest.shards or finest.chunks)[0]
-    lacking = [n for n in range(0, image.n_frames, unit) if n // unit not in there]
-    return f" of frame {lacking[0]}" + (" and others" if lacking[1:] else "") if lacking else None
+        yield f"field {image.path} has no pixels"
+    elif image.axes[0] == "t":
+        unit = (finest.shards or finest.chunks)[0]
+        frames = [n for n in range(0, image.n_frames, unit) if n // unit not in there]
+        if frames:
+            others = " and others" if frames[1:] else ""
+            yield f"field {image.path} has no pixels of frame {frames[0]}{others}"
 
 
 def _some(texts: Sequence[str]) -> str:

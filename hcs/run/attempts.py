@@ -12,6 +12,8 @@ import logging
 import os
 import socket
 import time
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import count
 from typing import Literal
@@ -98,19 +100,21 @@ class Attempts:
 
     def count(self, name: str) -> int:
         """Return how often the work was started, not counting workers that were retired."""
-        return len(self._numbers(name)) - len(self._numbers(name, "retired"))
+        numbers = self._numbers(name)
+        return len(numbers["json"]) - len(numbers["retired"])
 
     def most(self, name: str) -> int:
         """Return the highest number of starts of any work below a name.
 
         Of a well that was cut into spans, that is the span that was hardest.
         """
-        return max(self._numbers(name), default=0)
+        return max(self._numbers(name)["json"], default=0)
 
     def under_way(self, name: str) -> int:
         """Return the number of the latest start; 0 for none, or one whose worker was retired."""
-        latest = self.most(name)
-        return 0 if latest in self._numbers(name, "retired") else latest
+        numbers = self._numbers(name)
+        latest = max(numbers["json"], default=0)
+        return 0 if latest in numbers["retired"] else latest
 
     def latest_worker(self, name: str) -> str:
         """Return host and process of the latest start of any work below a name; empty for none."""
@@ -120,11 +124,14 @@ class Attempts:
         latest = max(told, key=lambda note: note.time, default=None)
         return f"{latest.host}:{latest.process}" if latest else ""
 
-    def _numbers(self, name: str, kind: _Kind = "json") -> list[int]:
-        keys = self.companion.sizes(f"attempts/{self.token:08d}/{name}")
-        starts = [key.rpartition("/")[2] for key in keys if key.endswith(f".{kind}")]
-        numbers = [start.removesuffix(f".{kind}") for start in starts]
-        return [int(number) for number in numbers if number.isdecimal()]
+    def _numbers(self, name: str) -> Mapping[str, list[int]]:
+        """Return the numbers of starts below a name by the kind of file that notes them."""
+        numbers = defaultdict[str, list[int]](list)
+        for key in self.companion.sizes(f"attempts/{self.token:08d}/{name}"):
+            number, _, kind = key.rpartition("/")[2].rpartition(".")
+            if number.isdecimal():
+                numbers[kind].append(int(number))
+        return numbers
 
     def _key(self, name: str, number: int, kind: _Kind = "json") -> str:
         return f"attempts/{self.token:08d}/{name}/{number}.{kind}"

@@ -17,7 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from hcs.errors import PlateError, StorageError, WriteError
 from hcs.plate.commit import JSON
 from hcs.plate.documents import LARGEST_DOCUMENT
-from hcs.plate.path import WellPath
+from hcs.plate.path import WellPath, is_number
 from hcs.plate.storage import Storage
 from hcs.run.outcome import Failure, OnOutcome, Report, WellOutcome
 from hcs.run.plan import Plan
@@ -203,7 +203,7 @@ _failure = TypeAdapter(Failure)
 
 def _tokens(keys: Mapping[str, int]) -> list[int]:
     names = {key.split("/")[1] for key in keys if key.count("/") > 1}
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+    return sorted(int(name) for name in names if is_number(name))
 
 
 def _now() -> str:

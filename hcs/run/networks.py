@@ -144,7 +144,7 @@ def _predicted(source: Source, spans: Sequence[Span], network: Network) -> Itera
 
     model, settings = network.model, network.settings
     predictor = loaded(model.path, model.digest, settings, network.device).predictor
-    frames = [(span.field, index) for span in spans for index in span.frames]
+    frames = _frames_of(spans)
     inputs = _inputs(source, spans, network)
     waiting: deque[tuple[tuple[FieldPath, int], bool]] = deque()
 
@@ -158,6 +158,10 @@ def _predicted(source: Source, spans: Sequence[Span], network: Network) -> Itera
         yield from _blank_ones(waiting)
         yield _Frame(*waiting.popleft()[0], prediction)
     yield from _blank_ones(waiting)
+
+
+def _frames_of(spans: Sequence[Span]) -> list[tuple[FieldPath, int]]:
+    return [(span.field, index) for span in spans for index in span.frames]
 
 
 def _blank_ones(waiting: deque[tuple[tuple[FieldPath, int], bool]]) -> Iterator[_Frame]:
@@ -175,8 +179,7 @@ def _inputs(
     """
     ahead = network.settings.batch + 1
     if not _share_chunks(source, spans):
-        frames = [(span.field, index) for span in spans for index in span.frames]
-        return in_step(lambda frame: _input(source, *frame, network), frames, ahead)
+        return in_step(lambda frame: _input(source, *frame, network), _frames_of(spans), ahead)
     # one after the other: readers side by side would each decode the chunk that their frame is in
     read = (
         (span.field, index, planes)

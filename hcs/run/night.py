@@ -214,10 +214,9 @@ class _Night:
         """End the night with what was on its way or to be begun."""
         self._stop.ask()
         to_come, others = self._queue.to_come()
-        now = self._clock.now()
         left = [PlateRecord(url, "stopped") for url in to_come]
         with self._one_at_a_time:
-            left += [one.record("stopped", now) for one in self._under_way.values()]
+            left += [one.record("stopped") for one in self._under_way.values()]
             self._records |= {one.url: _stopped(one) for one in left}
         if others:
             self._warn(f"{others} plates that were finished before were not looked at again")
@@ -241,8 +240,7 @@ class _Night:
         """Leave beside the plates what the night came to so far."""
         to_come, _ = self._queue.to_come()
         left = {url: PlateRecord(url, "to come") for url in to_come}
-        now = self._clock.now()
-        left |= {url: one.record("under way", now) for url, one in self._under_way.items()}
+        left |= {url: one.record("under way") for url, one in self._under_way.items()}
         report = self._summed_up(self._records | left)
         leave_summary(replace(report, is_over=False))
 
@@ -343,7 +341,7 @@ class _Night:
         run = self._run(plate.url, settings, self._stop, under_way.hear)
         self._measure(under_way, run.report, settings)
         record = replace(record_of(plate.url, run.report), link=run.link, expected_s=expected)
-        return replace(with_quarantine(record), seconds=under_way.seconds(self._clock.now()))
+        return replace(with_quarantine(record), seconds=under_way.seconds)
 
     def _settings_of(self, plate: Ready) -> Settings:
         return share_of(plate.own.settings, self._settings.at_once)
@@ -351,13 +349,12 @@ class _Night:
     def _undone(self, under_way: UnderWay, error: Exception) -> PlateRecord:
         # whatever a run says that is stopped from another thread
         if self._stop.is_asked or isinstance(error, StoppedError):
-            return _stopped(under_way.record("stopped", self._clock.now()))
+            return _stopped(under_way.record("stopped"))
         plate = under_way.plate
         if isinstance(error, LockedError):
-            why = f"asked for at {self._now():%H:%M}: {error.message}"
-            return PlateRecord(plate.url, "in use", why, error.hint, wells=len(plate.bytes_of))
+            return self._in_use(plate, error.message, error.hint)
         failed = failed_plate(plate.url, error)
-        known = under_way.record(failed.state, self._clock.now())
+        known = under_way.record(failed.state)
         return replace(known, why=failed.why, hint=failed.hint)
 
     def _in_use(self, plate: Ready, why: str, hint: str = "") -> PlateRecord:

@@ -66,11 +66,12 @@ class UnderWay:
         first, last = self._at_work
         return (last - first).total_seconds()
 
-    def seconds(self, now: datetime) -> float:
-        """Return how long ago it was begun."""
-        return (now - self._begun).total_seconds()
+    @property
+    def seconds(self) -> float:
+        """How long ago it was begun."""
+        return (self._now() - self._begun).total_seconds()
 
-    def record(self, state: PlateState, now: datetime) -> PlateRecord:
+    def record(self, state: PlateState) -> PlateRecord:
         """Return the record of a plate that has not come to its end, as far as was heard."""
         heard = tuple(self._heard.values())
         done = self.plate.done.union(one.well for one in heard if one.state in ("done", "kept"))
@@ -80,5 +81,5 @@ class UnderWay:
             wells=len(self.plate.bytes_of),
             done=len(done),
             failed=tuple(one for one in heard if one.state == "failed"),
-            seconds=self.seconds(now),
+            seconds=self.seconds,
         )

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import zarr
 
 from hcs.simulate.plate import simulate_plate
 from hcs.simulate.settings import SimulationSettings
-from tests.plates import make_plate, moving_cells
+from tests.plates import make_plate, moving_cells, rechunk
 from tests.runs import HCS, log_of, marker_files, start, workers_of
 
 pytestmark = [
@@ -76,27 +75,13 @@ def test_a_worker_of_ssl_needs_what_the_plan_says(tmp_path, size):
     assert said == pytest.approx(peak(url), rel=WITHIN)
 
 
-def rechunked(url: Path, chunks: tuple[int, ...]) -> None:
-    """Write the pixels of full resolution anew, as another program would."""
-    (where,) = url.glob("*/*/0/0")
-    pixels = zarr.open_array(str(where), mode="r")[:]
-    zarr.create_array(
-        str(where),
-        shape=pixels.shape,
-        chunks=chunks,
-        dtype=pixels.dtype,
-        zarr_format=2,
-        chunk_key_encoding={"name": "v2", "separator": "/"},
-        overwrite=True,
-    )[:] = pixels
-
-
 @AT_LENGTH
 def test_chunks_that_are_larger_than_a_frame_are_in_the_plan(tmp_path):
     url = simulated(tmp_path, 512)
     ordinary = planned(url)
     # as large as they may be, for a movie that was cut short
-    rechunked(url, (190, 3, 1, 512, 512))
+    (array,) = url.glob("*/*/0/0")
+    rechunk(array, (190, 3, 1, 512, 512))
     said = planned(url)
     assert said > 1.3 * ordinary
     assert said == pytest.approx(peak(url), rel=WITHIN)

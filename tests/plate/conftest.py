@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hcs.plate.metadata import Channel, PlateLayout, Version
 from hcs.plate.open import Plate, open_plate
 from hcs.plate.path import FieldPath, WellPath
+from hcs.plate.pixels import NotingStore
 from hcs.plate.write import ImageSpec, create_field_image, create_plate, write_frames
 
 Kind = tuple[Version, Literal["chunked", "sharded"]]
@@ -59,3 +60,17 @@ def make_plate(pixels: NDArray[np.uint16]) -> Callable[..., Plate]:
         return open_plate(url, **changes)
 
     return make
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the keys of files of chunks that are read from here on, in order."""
+    keys = list[str]()
+    real = NotingStore.get
+
+    async def note(self: NotingStore, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        keys.append(key)
+        return await real(self, key, prototype, byte_range)
+
+    monkeypatch.setattr(NotingStore, "get", note)
+    return keys

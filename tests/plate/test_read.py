@@ -93,23 +93,15 @@ def test_the_mean_of_floats_is_not_rounded(tmp_path):
     assert frame.dtype == np.float32
 
 
-def test_a_frame_costs_its_own_chunks_only(tmp_path, make_plate, monkeypatch):
+def test_a_frame_costs_its_own_chunks_only(tmp_path, make_plate, asked):
     plate = make_plate(tmp_path / "demo.zarr", ("0.5", "chunked"))
-    asked = []
-    real = NotingStore.get
-
-    async def note(self, key, prototype, byte_range=None):
-        asked.append(key)
-        return await real(self, key, prototype, byte_range)
-
-    monkeypatch.setattr(NotingStore, "get", note)
     frames = read_frames(plate, FIELD, "nuclei", range(2))
     before = set(asked)
     next(frames)
     assert set(asked) - before == {"B/03/0/0/c/0/1/0/0"}
 
 
-def test_a_chunk_of_many_large_frames_is_decoded_once(tmp_path, monkeypatch):
+def test_a_chunk_of_many_large_frames_is_decoded_once(tmp_path, asked):
     plate = create_plate(tmp_path / "demo.zarr", LAYOUT)
     spec = ImageSpec(("t", "y", "x"), (40, 1024, 1024), "uint16", (Channel("a"),))
     create_field_image(plate, FIELD, spec)
@@ -119,14 +111,6 @@ def test_a_chunk_of_many_large_frames_is_decoded_once(tmp_path, monkeypatch):
         overwrite=True,
     )  # fmt: skip
     array[:] = np.arange(40, dtype=np.uint16)[:, None, None]
-    asked = []
-    real = NotingStore.get
-
-    async def note(self, key, prototype, byte_range=None):
-        asked.append(key)
-        return await real(self, key, prototype, byte_range)
-
-    monkeypatch.setattr(NotingStore, "get", note)
     plate = open_plate(tmp_path / "demo.zarr")
     for t, frame in enumerate(read_frames(plate, FIELD, "a", range(40))):
         assert (frame == t).all()

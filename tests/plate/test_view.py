@@ -11,7 +11,6 @@ import pytest
 import hcs
 from hcs.errors import CorruptError, MissingError, PlateError
 from hcs.plate.path import FieldPath
-from hcs.plate.pixels import NotingStore
 from hcs.plate.table import write_table
 from hcs.plate.write import create_label_image, write_empty_label_image, write_label_frames
 
@@ -179,16 +178,8 @@ def test_what_another_writer_left_out_is_empty_with_a_warning(tmp_path, make_pla
     assert warned in caplog.text
 
 
-def test_a_part_costs_its_own_chunks_only(tmp_path, make_plate, pixels, monkeypatch):
+def test_a_part_costs_its_own_chunks_only(tmp_path, make_plate, pixels, asked):
     field = make_plate(tmp_path / "demo.zarr", ("0.5", "chunked"))["B/03/0"]
-    asked = []
-    real = NotingStore.get
-
-    async def note(self, key, prototype, byte_range=None):
-        asked.append(key)
-        return await real(self, key, prototype, byte_range)
-
-    monkeypatch.setattr(NotingStore, "get", note)
     view = field.to_xarray()
     assert asked == []
     part = view.sel(c="nuclei").isel(t=1, z=0)[5:9:2, 3]

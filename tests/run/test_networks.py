@@ -35,7 +35,7 @@ from hcs.run.plan import make_plan
 from hcs.run.truth import open_truth
 from hcs.settings import Settings, load_settings
 from tests.networks import write_weights
-from tests.plates import make_plate, moving_cells, results_of, sisters_of
+from tests.plates import make_plate, moving_cells, rechunk, results_of, sisters_of
 
 N_FRAMES = 3
 WELLS = {"A/01": moving_cells(0, N_FRAMES), "B/01": moving_cells(1, N_FRAMES)}
@@ -665,11 +665,8 @@ def test_a_frame_is_read_while_the_one_before_is_computed(monkeypatch):
 def test_chunks_of_several_frames_never_change_a_result(tmp_path, done, two):
     url = tmp_path / "new.zarr"
     make_plate(url, {"A/01": WELLS["A/01"]})
-    where = str(url / "A/01/0/0")
-    pixels = zarr.open_array(where, mode="r")[:]
-    chunks = (3, *pixels.shape[1:])
-    kind = {"dtype": pixels.dtype, "zarr_format": 2, "overwrite": True}
-    zarr.create_array(where, shape=pixels.shape, chunks=chunks, **kind)[:] = pixels
+    array = url / "A/01/0/0"
+    rechunk(array, (3, *zarr.open_array(str(array), mode="r").shape[1:]))
     assert analyse(str(url), here(two)).exit_code == 0
     assert (stains(open_plate(url)) == stains(open_plate(done))).all()
 

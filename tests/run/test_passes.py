@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping
 
 import pytest
-import zarr
 
 from hcs.plate.open import open_plate
 from hcs.plate.pixels import NotingStore
@@ -16,7 +15,7 @@ from hcs.run import well
 from hcs.run.analyse import analyse
 from hcs.run.plan import make_plan
 from hcs.settings import load_settings
-from tests.plates import SIDE_PX, make_plate, moving_cells
+from tests.plates import SIDE_PX, make_plate, moving_cells, rechunk
 
 N_FRAMES = 7
 ARRAY = "A/01/0/0"
@@ -82,23 +81,8 @@ def test_a_span_reads_one_frame_more_as_context(plate, decoded):
     assert decoded["measure"] == each([1] * N_FRAMES, PHASE) | each([1] * N_FRAMES, NUCLEI)
 
 
-def rechunked(url, chunks: tuple[int, ...]) -> None:
-    """Write the pixels of the field anew, as another program would."""
-    pixels = zarr.open_array(str(url / ARRAY), mode="r")[:]
-    other = zarr.create_array(
-        str(url / ARRAY),
-        shape=pixels.shape,
-        chunks=chunks,
-        dtype=pixels.dtype,
-        zarr_format=2,
-        chunk_key_encoding={"name": "v2", "separator": "/"},
-        overwrite=True,
-    )
-    other[:] = pixels
-
-
 def test_chunks_of_several_frames_and_channels_are_decoded_once_per_pass(plate, decoded):
-    rechunked(plate, (3, 2, 1, SIDE_PX // 2, SIDE_PX))
+    rechunk(plate / ARRAY, (3, 2, 1, SIDE_PX // 2, SIDE_PX))
     run(plate)
     every = [f"{t}/0/0/{y}/0" for t in range(3) for y in range(2)]
     passes = {"statistics": 2, "ssl": 1, "measure": 1}
@@ -106,7 +90,7 @@ def test_chunks_of_several_frames_and_channels_are_decoded_once_per_pass(plate, 
 
 
 def test_a_network_decodes_a_chunk_of_several_frames_once(plate, decoded, weights):
-    rechunked(plate, (3, 1, 1, SIDE_PX, SIDE_PX))
+    rechunk(plate / ARRAY, (3, 1, 1, SIDE_PX, SIDE_PX))
     run(plate, "methods=[isl]", f"isl.weights=[{weights['nuclei']}]", "run.span_frames=6")
     assert decoded["objects"] == {f"{t}/0/0/0/0": 1 for t in range(3)}
 
@@ -116,7 +100,7 @@ def test_frames_of_a_chunk_that_are_too_many_to_be_kept_are_decoded_again_and_it
 ):
     frame_bytes = SIDE_PX**2 * 2
     monkeypatch.setattr("hcs.plate.blocks._KEPT_BYTES", 4 * frame_bytes)
-    rechunked(plate, (N_FRAMES, 1, 1, SIDE_PX, SIDE_PX))
+    rechunk(plate / ARRAY, (N_FRAMES, 1, 1, SIDE_PX, SIDE_PX))
     # four frames of one channel are kept, or two of two
     said = make_plan(open_plate(plate), load_settings()).warnings
     assert any("it is decoded up to 4 times in each pass" in warning for warning in said)
